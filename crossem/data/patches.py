@@ -1,0 +1,170 @@
+"""Random training patches from a few large volumes, the same at every resume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import Compose
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from crossem.errors import InputError
+
+KEYS = ("image", "label", "weight")
+
+
+class PatchDataset(Dataset):
+    """Patches drawn at random from volumes that are loaded and preprocessed once.
+
+    Patch ``index`` depends on ``seed`` and ``index`` only, not on the worker or on what was drawn before: a
+    resumed run sees the patches of an uninterrupted one.
+
+    Args:
+        data: datalist items.
+        transform: deterministic preprocessing, from an item to "image" (1, Z, Y, X) and, where there are
+            labels, "label" and "weight" of the same shape.
+        roi_size_zyx: patch size in voxels; shorter axes are reflected.
+        augmentation: random transform of one patch.
+        foreground_share: share of patches centred on a foreground voxel.
+        seed: of all random choices.
+
+    Raises:
+        InputError: when there are no items, or ``foreground_share`` is not in 0 ... 1.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[Mapping[str, Any]],
+        transform: Callable,
+        roi_size_zyx: Sequence[int],
+        augmentation: Compose,
+        foreground_share: float = 0.5,
+        seed: int = 0,
+    ) -> None:
+        if not data:
+            raise InputError("the training datalist is empty: give at least one item with an image")
+        if not 0 <= foreground_share <= 1:
+            raise InputError(f"foreground_share is {foreground_share}: give a number from 0 to 1")
+        self.data, self.transform, self.augmentation = data, transform, augmentation
+        self.roi_size_zyx, self.foreground_share, self.seed = tuple(roi_size_zyx), foreground_share, seed
+        self.volumes = [self._load(item) for item in data]
+        self.candidates = [_candidates(v) for v in self.volumes]
+        labelled = np.array([_labelled_voxels(v) for v in self.volumes], dtype=float)
+        self.shares = labelled / labelled.sum()
+
+    def _load(self, item: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        loaded = self.transform(item)
+        volume = {k: torch.as_tensor(loaded[k]).clone() for k in KEYS if k in loaded}
+        return {k: _reflect_to(getattr(v, "as_tensor", lambda v=v: v)(), self.roi_size_zyx) for k, v in volume.items()}
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        child_seed = np.random.SeedSequence([self.seed, index]).generate_state(1)[0]
+        rng = np.random.RandomState(child_seed)
+        which = rng.choice(len(self.volumes), p=self.shares)
+        volume = self.volumes[which]
+        start = self._start(rng, volume["image"].shape[1:], *self.candidates[which])
+        window = (slice(None), *(slice(s, s + n) for s, n in zip(start, self.roi_size_zyx, strict=True)))
+        patch = {k: v[window].clone() for k, v in volume.items()}
+        patch["image"] = patch["image"].float()
+        self.augmentation.set_random_state(seed=int(rng.randint(2**31)))
+        augmented = self.augmentation(patch)
+        return {k: torch.as_tensor(augmented[k]).contiguous() for k in patch}
+
+    def _start(
+        self,
+        rng: np.random.RandomState,
+        shape_zyx: Sequence[int],
+        foreground: np.ndarray | None,
+        labelled: np.ndarray | None,
+    ) -> list[int]:
+        """First voxel of a window: around a foreground voxel, around a labelled one, or anywhere."""
+        upper = [n - r for n, r in zip(shape_zyx, self.roi_size_zyx, strict=True)]
+        wants_foreground = rng.rand() < self.foreground_share
+        centres = foreground if wants_foreground and foreground is not None else labelled
+        if centres is None:
+            return [int(rng.randint(u + 1)) for u in upper]
+        centre = np.unravel_index(centres[rng.randint(len(centres))], tuple(shape_zyx))
+        offset = [rng.randint(r) for r in self.roi_size_zyx]
+        return [int(np.clip(c - o, 0, u)) for c, o, u in zip(centre, offset, upper, strict=True)]
+
+
+def _labelled_voxels(volume: Mapping[str, torch.Tensor]) -> float:
+    return float((volume["weight"] > 0).sum()) if "weight" in volume else float(volume["image"].numel())
+
+
+def _candidates(volume: Mapping[str, torch.Tensor]) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Flat indices of foreground voxels and of labelled voxels; None where there is nothing to choose from."""
+    labelled = (volume["weight"] > 0) if "weight" in volume else None
+    everywhere = labelled is None or bool(labelled.all())
+    if "label" not in volume:
+        return None, None
+    foreground = volume["label"] > 0
+    if not everywhere:
+        foreground = foreground & labelled
+    indices = np.flatnonzero(foreground.numpy())
+    return (indices if len(indices) else None), (None if everywhere else np.flatnonzero(labelled.numpy()))
+
+
+def _reflect_to(volume: torch.Tensor, size_zyx: Sequence[int]) -> torch.Tensor:
+    """Mirror the axes that are shorter than ``size_zyx`` up to it (any length, 1 included)."""
+    for axis, size in enumerate(size_zyx, start=1):
+        length = volume.shape[axis]
+        if length < size:
+            before = (size - length) // 2
+            index = np.pad(np.arange(length), (before, size - length - before), mode="symmetric")
+            volume = volume.index_select(axis, torch.from_numpy(index))
+    return volume
+
+
+class PairedDataset(Dataset):
+    """Patches of the domains side by side: item i is ``{"source": source[i], "target": target[i]}``."""
+
+    def __init__(self, **domains: PatchDataset) -> None:
+        self.domains = domains
+
+    def __getitem__(self, index: int) -> dict[str, dict[str, torch.Tensor]]:
+        return {name: dataset[index] for name, dataset in self.domains.items()}
+
+
+class EpochSampler(DistributedSampler):
+    """Numbers the patches through all epochs, so that no two epochs, and no two processes, draw the same one.
+
+    The engine calls ``set_epoch``, as it does for every DistributedSampler.
+    """
+
+    def __init__(self, patches_per_epoch: int) -> None:
+        self.num_replicas, self.rank = 1, 0
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            self.num_replicas, self.rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
+        self.patches_per_epoch = patches_per_epoch
+        self.epoch = 1
+
+    def __iter__(self) -> Iterator[int]:
+        first = self.epoch * self.patches_per_epoch
+        return iter(range(first + self.rank, first + self.patches_per_epoch, self.num_replicas))
+
+    def __len__(self) -> int:
+        return len(range(self.rank, self.patches_per_epoch, self.num_replicas))
+
+
+def training_loader(
+    batch_size: int, steps_per_epoch: int, num_workers: int = 0, **domains: PatchDataset
+) -> DataLoader:
+    """Loader of ``steps_per_epoch`` batches ``{"source": {...}, "target": {...}}`` an epoch and process.
+
+    Args:
+        batch_size: patches of each domain in a batch.
+        steps_per_epoch: batches an epoch.
+        num_workers: loader processes.
+        domains: ``source=...`` and, for methods that use it, ``target=...``.
+    """
+    world = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+    return DataLoader(
+        PairedDataset(**domains),
+        batch_size=batch_size,
+        sampler=EpochSampler(batch_size * steps_per_epoch * world),
+        num_workers=num_workers,
+        pin_memory=torch.cuda.is_available(),
+    )

@@ -1,0 +1,17 @@
+"""The number format of a forward pass."""
+
+import torch
+
+
+def inference_dtype(device: torch.device | str) -> torch.dtype:
+    """The fastest dtype that `device` computes natively and that is safe for a forward pass.
+
+    bfloat16 on CPUs with AVX512-BF16 or AMX and on GPUs that have it, float16 on other GPUs, else float32
+    (emulated bfloat16 is slower than float32).
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    if device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
+        return torch.bfloat16
+    return torch.float32

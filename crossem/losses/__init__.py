@@ -1,0 +1,5 @@
+"""Losses."""
+
+from crossem.losses.segmentation import WeightedCrossEntropyDice
+
+__all__ = ["WeightedCrossEntropyDice"]

@@ -1,0 +1,82 @@
+"""Full-state checkpoints and exact resume."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine
+
+from crossem.errors import InputError
+
+logger = logging.getLogger(__name__)
+CHECKPOINT = "checkpoint.pt"
+
+
+def save_atomically(content: Any, path: Path) -> None:
+    """``torch.save`` that never leaves a part of a file under the final name."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        torch.save(content, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class Checkpoint:
+    """Saves the whole state of a training and goes on from it.
+
+    A resumed run ends with the weights of an uninterrupted one: the networks, the optimisers, the averages and
+    the epoch are restored, and the patches of an epoch depend on its number alone.
+
+    Args:
+        output_dir: where ``checkpoint.pt`` is written.
+        parts: what has a ``state_dict``, by name (networks, optimisers, averages).
+        resume: go on from ``output_dir/checkpoint.pt``.
+
+    Raises:
+        InputError: when there is nothing to resume from, or it belongs to another method or architecture.
+    """
+
+    def __init__(self, output_dir: str | Path, parts: Mapping[str, Any], resume: bool = False) -> None:
+        self.path, self.parts, self.resume = Path(output_dir) / CHECKPOINT, parts, resume
+        if resume and not self.path.is_file():
+            raise InputError(f"resume: {self.path} does not exist; give the output_dir of the run to go on with")
+
+    def save(self, engine: Engine) -> None:
+        state = {name: part.state_dict() for name, part in self.parts.items()}
+        save_atomically({"epoch": engine.state.epoch, "parts": state}, self.path)
+
+    def load(self, engine: Engine) -> None:
+        saved = torch.load(self.path, map_location="cpu", weights_only=True)
+        if saved["parts"].keys() != self.parts.keys():
+            raise InputError(
+                f"resume: {self.path} holds {sorted(saved['parts'])}, this method {sorted(self.parts)}: "
+                "resume with the configs that the run was started with"
+            )
+        for name, part in self.parts.items():
+            try:
+                part.load_state_dict(saved["parts"][name])
+            except (RuntimeError, ValueError) as error:
+                reason = str(error).splitlines()[-1].strip()
+                raise InputError(f"resume: {name} in {self.path} does not fit this config: {reason}") from error
+        engine.state.epoch = saved["epoch"]
+        engine.state.iteration = saved["epoch"] * engine.state.epoch_length
+        logger.info("resumed from %s after epoch %d", self.path, saved["epoch"])
+
+
+def prepare_output_dir(output_dir: str | Path, resume: bool) -> Path:
+    """Create ``output_dir``; what an earlier run left there moves to ``output_dir.1``, ``.2`` ... first."""
+    output_dir = Path(output_dir)
+    if not resume and (output_dir / CHECKPOINT).exists():
+        number = 1
+        while (kept := output_dir.with_name(f"{output_dir.name}.{number}")).exists():
+            number += 1
+        os.replace(output_dir, kept)
+        logger.info("the earlier run in %s is kept as %s", output_dir, kept)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    return output_dir

@@ -1,0 +1,105 @@
+"""What a training leaves behind to be read: progress bar, CSV, TensorBoard scalars and images."""
+
+from __future__ import annotations
+
+import csv
+import os
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from ignite.engine import Engine, Events
+from ignite.handlers.tqdm_logger import ProgressBar
+from monai.engines import SupervisedEvaluator
+from torch.utils.tensorboard import SummaryWriter
+
+from crossem.report import overlay_rgb
+
+CSV_NAME = "log.csv"
+
+
+class TrainingLog:
+    """Handler that logs every loss term under its own name, the validation scores, and an overlay.
+
+    ``output_dir/log.csv`` has one row an epoch; ``output_dir/tensorboard`` the same scalars and the middle slice
+    of the first validation volume with its truth and prediction.
+
+    Args:
+        output_dir: where the logs go.
+        validator: the evaluator that runs after each epoch (or every few).
+    """
+
+    def __init__(self, output_dir: str | Path, validator: SupervisedEvaluator) -> None:
+        self.output_dir, self.validator = Path(output_dir), validator
+        self.rows: list[dict[str, float]] = []
+        self.sums: dict[str, float] = defaultdict(float)
+        self.images: dict[str, np.ndarray] = {}
+        self.validated = False
+        self.writer: SummaryWriter | None = None
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
+        engine.add_event_handler(Events.COMPLETED, lambda _: self.writer.close())
+        ProgressBar(desc="training", ncols=100).attach(engine, output_transform=lambda o: {"loss": o["loss"]})
+        self.validator.add_event_handler(Events.ITERATION_COMPLETED, self._keep_overlay)
+
+    def _start(self, engine: Engine) -> None:
+        path = self.output_dir / CSV_NAME
+        if engine.state.epoch and path.is_file():  # resumed: rows of epochs that are run again are dropped
+            with path.open(newline="") as file:
+                rows = [{k: v for k, v in row.items() if v != ""} for row in csv.DictReader(file)]
+            self.rows = [row for row in rows if int(row["epoch"]) <= engine.state.epoch]
+        self.writer = SummaryWriter(str(self.output_dir / "tensorboard"), purge_step=engine.state.epoch + 1)
+        self.started = time.monotonic()
+
+    def _add(self, engine: Engine) -> None:
+        output = engine.state.output
+        for name, value in {"loss": output["loss"], **output["terms"]}.items():
+            self.sums[name] += value
+
+    def _keep_overlay(self, engine: Engine) -> None:
+        self.validated = True
+        if engine.state.iteration != 1:
+            return
+        image, label, pred = (engine.state.output[0][key] for key in ("image", "label", "pred"))
+        z = label.shape[1] // 2
+        # the image is on the working grid, label and prediction are on the file's
+        raw = image[0, round((z + 0.5) * image.shape[1] / label.shape[1] - 0.5)].cpu().numpy()
+        rows, columns = (
+            np.linspace(0, raw.shape[a] - 1, label.shape[a + 2]).round().astype(int) for a in range(2)
+        )
+        raw = raw[np.ix_(rows, columns)]
+        self.images = {
+            "truth": overlay_rgb(raw, label[0, z].cpu().numpy()),
+            "prediction": overlay_rgb(raw, pred[0, z].cpu().numpy()),
+        }
+
+    def _write(self, engine: Engine) -> None:
+        epoch, steps = engine.state.epoch, engine.state.epoch_length
+        row = {"epoch": epoch, "seconds": round(time.monotonic() - self.started, 1)}
+        row |= {name: value / steps for name, value in self.sums.items()}
+        row["skipped_steps"] = engine.state.output["skipped_steps"]
+        row["learning_rate"] = engine.optimizer.param_groups[0]["lr"]
+        if self.validated:
+            row |= {f"validation_{k}": v for k, v in self.validator.state.metrics.items()}
+        self.rows.append(row)
+        self._write_csv()
+        for name, value in row.items():
+            self.writer.add_scalar(name, value, epoch)
+        for name, image in self.images.items():
+            self.writer.add_image(f"validation/{name}", image, epoch, dataformats="HWC")
+        self.writer.flush()
+        self.sums.clear()
+        self.images, self.validated = {}, False
+
+    def _write_csv(self) -> None:
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        temporary = self.output_dir / f".{CSV_NAME}.tmp"
+        with temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(self.rows)
+        os.replace(temporary, self.output_dir / CSV_NAME)

@@ -1,0 +1,77 @@
+"""Weights of the segmentation network: loading them, and freezing a part."""
+
+from __future__ import annotations
+
+import pickle
+from os import PathLike
+from pathlib import Path
+
+import torch
+
+from crossem.errors import InputError
+from crossem.networks.unet import AnisotropicUNet
+
+
+def load_weights(network: AnisotropicUNet, path: str | PathLike) -> AnisotropicUNet:
+    """Load a plain state_dict (``model.pt``) into ``network`` and return it.
+
+    Raises:
+        InputError: when the file is missing or unreadable, or belongs to another architecture.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"checkpoint {path} does not exist: give the path of a model.pt that a training wrote")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise InputError(f"checkpoint {path} cannot be read ({type(error).__name__}): train or copy it again") from error
+    mismatch = _first_mismatch(network.state_dict(), state)
+    if mismatch:
+        raise InputError(f"checkpoint {path} belongs to another architecture: {mismatch}")
+    network.load_state_dict(state)
+    return network
+
+
+def _first_mismatch(own: dict[str, torch.Tensor], given: object) -> str | None:
+    """The first difference between two state_dicts in words, or None."""
+    if not isinstance(given, dict) or not all(isinstance(v, torch.Tensor) for v in given.values()):
+        return "it is not a plain state_dict (use model.pt, not checkpoint.pt)"
+    for name in sorted(own.keys() | given.keys()):
+        if name not in given:
+            return f"it lacks {name}; train it with the same network_def"
+        if name not in own:
+            return f"it has {name}, which this network lacks; use the config it was trained with"
+        if own[name].shape != given[name].shape:
+            shapes = f"{tuple(given[name].shape)} there, {tuple(own[name].shape)} here"
+            return f"{name} is {shapes}; use the same voxel size, roi_size_zyx, channels and classes"
+    return None
+
+
+def freeze_encoder_levels(network: AnisotropicUNet, levels: int) -> AnisotropicUNet:
+    """Freeze the first ``levels`` encoder levels, so that only the deeper ones are fine-tuned.
+
+    Ghafoorian et al. 2017, in the review of cross-domain segmentation, section 2.1: the first i layers keep the
+    source's weights, the remaining d - i are trained on the target.
+
+    Raises:
+        InputError: when ``levels`` is not in 0 ... number of encoder levels.
+    """
+    available = len(network.encoder.levels)
+    if not 0 <= levels <= available:
+        raise InputError(f"frozen_levels is {levels}: the encoder has {available} levels, give 0 to {available}")
+    for level in network.encoder.levels[:levels]:
+        level.requires_grad_(False)
+    return network
+
+
+def prepare_network(
+    network: AnisotropicUNet,
+    device: torch.device,
+    pretrained: str | PathLike | None = None,
+    frozen_levels: int = 0,
+) -> AnisotropicUNet:
+    """The network ready to train or predict: weights loaded, levels frozen, on its device, channels last."""
+    if pretrained is not None:
+        load_weights(network, pretrained)
+    freeze_encoder_levels(network, frozen_levels)
+    return network.to(device, memory_format=torch.channels_last_3d)

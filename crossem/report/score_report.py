@@ -1,0 +1,38 @@
+"""Scores of an evaluation, written down."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+
+from ignite.engine import Engine, Events
+from monai.engines import SupervisedEvaluator
+
+logger = logging.getLogger(__name__)
+
+
+class ScoreReport:
+    """Handler of an evaluator: logs its scores and writes them to ``output_dir/scores.json``.
+
+    Args:
+        output_dir: created when it does not exist.
+        checkpoint: the weights that were evaluated, named in the report.
+    """
+
+    def __init__(self, output_dir: str | Path, checkpoint: str | Path) -> None:
+        self.path, self.checkpoint = Path(output_dir) / "scores.json", Path(checkpoint)
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.COMPLETED, self.write)
+
+    def write(self, engine: SupervisedEvaluator) -> None:
+        scores = {name: float(value) for name, value in engine.state.metrics.items()}
+        images = [str(item["image"]) for item in engine.data_loader.dataset.data]
+        report = {"checkpoint": str(self.checkpoint), "images": images, "scores": scores}
+        temporary = self.path.with_name(f".{self.path.name}.tmp")
+        temporary.write_text(json.dumps(report, indent=2) + "\n")
+        os.replace(temporary, self.path)
+        logger.info("%s", ", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
+        logger.info("scores of %s written to %s", self.checkpoint, self.path)

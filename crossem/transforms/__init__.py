@@ -1,0 +1,61 @@
+"""Dictionary transforms for electron microscopy volumes (C, Z, Y, X)."""
+
+from crossem.transforms.augment import em_augmentation
+from crossem.transforms.augment_intensity import (
+    RandDarkBlobsd,
+    RandEMBlurd,
+    RandEMNoised,
+    RandSliceIntensityd,
+)
+from crossem.transforms.augment_sections import RandDropSlicesd, RandShiftSlicesd
+from crossem.transforms.augment_spatial import RandElasticd, RandFlipRotate90d
+from crossem.transforms.label_fraction import LabelFractiond
+from crossem.transforms.labels import (
+    BoundariesFromInstancesd,
+    MapLabelsd,
+    boundaries_from_instances,
+    map_labels,
+)
+from crossem.transforms.load_save import LoadVolumed, SaveVolumed
+from crossem.transforms.normalize import NormalizeSlicesd, normalize_slices
+from crossem.transforms.resample import (
+    ResampleVoxelSized,
+    resample_intensity,
+    resample_labels,
+    working_shape_zyx,
+)
+from crossem.transforms.weights import (
+    DistanceWeightMapd,
+    EntropyWeightMapd,
+    distance_weight_map,
+    entropy_weight_map,
+)
+
+__all__ = [
+    "BoundariesFromInstancesd",
+    "DistanceWeightMapd",
+    "EntropyWeightMapd",
+    "LabelFractiond",
+    "LoadVolumed",
+    "MapLabelsd",
+    "NormalizeSlicesd",
+    "RandDarkBlobsd",
+    "RandDropSlicesd",
+    "RandEMBlurd",
+    "RandEMNoised",
+    "RandElasticd",
+    "RandFlipRotate90d",
+    "RandShiftSlicesd",
+    "RandSliceIntensityd",
+    "ResampleVoxelSized",
+    "SaveVolumed",
+    "boundaries_from_instances",
+    "distance_weight_map",
+    "em_augmentation",
+    "entropy_weight_map",
+    "map_labels",
+    "normalize_slices",
+    "resample_intensity",
+    "resample_labels",
+    "working_shape_zyx",
+]

@@ -1,0 +1,36 @@
+"""The augmentation that every bundle trains with."""
+
+from __future__ import annotations
+
+from monai.transforms import Compose
+
+from crossem.errors import InputError
+from crossem.transforms.augment_intensity import RandDarkBlobsd, RandEMBlurd, RandEMNoised, RandSliceIntensityd
+from crossem.transforms.augment_sections import RandDropSlicesd, RandShiftSlicesd
+from crossem.transforms.augment_spatial import RandElasticd, RandFlipRotate90d
+
+
+def em_augmentation(strength: float = 1.0) -> Compose:
+    """Random changes of a patch that another microscope, section or operator would make.
+
+    Args:
+        strength: scales how often the changes other than flips are made; 0 leaves flips and rotations only.
+
+    Raises:
+        InputError: when ``strength`` is not in 0 ... 1.5.
+    """
+    if not 0 <= strength <= 1.5:
+        raise InputError(f"augmentation_strength is {strength}: give a number from 0 to 1.5")
+    everything = ["image", "label", "weight"]
+    return Compose(
+        [
+            RandFlipRotate90d(everything, allow_missing_keys=True),
+            RandElasticd(everything, prob=0.4 * strength, zoom=(0.8, 1.25), allow_missing_keys=True),
+            RandShiftSlicesd(everything, prob=0.2 * strength, allow_missing_keys=True),
+            RandSliceIntensityd("image", prob=0.6 * strength),
+            RandEMBlurd("image", prob=0.2 * strength),
+            RandEMNoised("image", prob=0.3 * strength),
+            RandDropSlicesd("image", prob=0.1 * strength),
+            RandDarkBlobsd("image", prob=0.1 * strength),
+        ]
+    )

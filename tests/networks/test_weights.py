@@ -1,0 +1,69 @@
+import pytest
+import torch
+
+from crossem.errors import InputError
+from crossem.networks import AnisotropicUNet, freeze_encoder_levels, load_weights, plan_unet, prepare_network
+
+
+def build(channels=(4, 8, 8, 8), out_channels=2):
+    return AnisotropicUNet(1, out_channels, plan_unet((45, 9.5, 9.5), (8, 32, 32), channels))
+
+
+def test_weights_come_back(tmp_path):
+    first, second = build(), build()
+    torch.save(first.state_dict(), tmp_path / "model.pt")
+    load_weights(second, tmp_path / "model.pt")
+    x = torch.randn(1, 1, 8, 32, 32)
+    assert torch.equal(first(x), second(x))
+
+
+def test_missing_checkpoint_is_named(tmp_path):
+    with pytest.raises(InputError, match="nowhere.pt does not exist"):
+        load_weights(build(), tmp_path / "nowhere.pt")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
+def test_unreadable_checkpoint(tmp_path, content):
+    (tmp_path / "model.pt").write_bytes(content)
+    with pytest.raises(InputError, match="cannot be read") as error:
+        load_weights(build(), tmp_path / "model.pt")
+    assert "\n" not in str(error.value)
+
+
+def test_truncated_checkpoint(tmp_path):
+    torch.save(build().state_dict(), tmp_path / "model.pt")
+    whole = (tmp_path / "model.pt").read_bytes()
+    (tmp_path / "model.pt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="cannot be read"):
+        load_weights(build(), tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize("other", [build(channels=(8, 8, 8, 8)), build(out_channels=4), build(channels=(4, 8, 8))])
+def test_checkpoint_of_another_architecture(tmp_path, other):
+    torch.save(other.state_dict(), tmp_path / "model.pt")
+    with pytest.raises(InputError, match="another architecture") as error:
+        load_weights(build(), tmp_path / "model.pt")
+    assert "\n" not in str(error.value)
+
+
+def test_full_checkpoint_is_not_a_model(tmp_path):
+    torch.save({"epoch": 1, "parts": {}}, tmp_path / "checkpoint.pt")
+    with pytest.raises(InputError, match="plain state_dict"):
+        load_weights(build(), tmp_path / "checkpoint.pt")
+
+
+def test_frozen_levels_keep_their_weights_and_the_rest_learns():
+    network = prepare_network(build(), torch.device("cpu"), frozen_levels=2)
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1)
+    network(torch.randn(1, 1, 8, 32, 32)).square().sum().backward()
+    optimizer.step()
+    for name, value in network.state_dict().items():
+        frozen = name.startswith(("encoder.levels.0.", "encoder.levels.1."))
+        assert torch.equal(value, before[name]) == frozen, name
+
+
+@pytest.mark.parametrize("levels", [-1, 5])
+def test_frozen_levels_out_of_range(levels):
+    with pytest.raises(InputError, match="frozen_levels is"):
+        freeze_encoder_levels(build(), levels)
