@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Get, convert and verify the datasets of datasets.json, and write the datalists of their source/target pairs.
+"""Get, convert and verify the datasets of datasets.json; write the datalists of source/target pairs.
 
     python tools/fetch_datasets.py list
     python tools/fetch_datasets.py show vnc
@@ -163,9 +163,8 @@ def _verify(registry: Registry, args: argparse.Namespace) -> int:
             (str(PurePosixPath(check.path).parent), check.status, check.note) for check in checks
         )
         for (folder, status, note), count in sorted(counts.items()):
-            print(
-                f"{name}/{folder.removeprefix('.')}: {count} {'file' if count == 1 else 'files'} {status} ({note})"
-            )
+            files = "file" if count == 1 else "files"
+            print(f"{name}/{folder.removeprefix('.')}: {count} {files} {status} ({note})")
         wrong = [check.path for check in checks if check.status in ("missing", "changed")]
         if wrong:
             print(

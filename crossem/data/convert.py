@@ -26,7 +26,7 @@ def label_path(part: Part, label: str) -> str:
 def convert_dataset(dataset: Dataset, folder: Path) -> list[Path]:
     """Convert every label of `dataset` whose annotation is in `folder`; gives the files, new or up to date.
 
-    Raises InputError when an annotation has another shape, value or share of foreground than the registry says.
+    Raises InputError when an annotation has another shape, value or foreground share than the registry says.
     """
     written = []
     for volume in dataset.volumes.values():
@@ -45,7 +45,7 @@ def convert_dataset(dataset: Dataset, folder: Path) -> list[Path]:
 def bodies_from_supervoxels(supervoxels: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """Neuron body of each voxel: `supervoxels` (any shape) looked up in `pairs` (N, 2) of (supervoxel, body).
 
-    A supervoxel with no pair is its own body only when it is 0, the background; else InputError. Ids are uint32.
+    Bodies are uint32; 0, the background, needs no pair. Raises InputError for another supervoxel without one.
     """
     keys, bodies = pairs[np.argsort(pairs[:, 0])].T
     index = np.searchsorted(keys, supervoxels).clip(max=len(keys) - 1)
@@ -114,7 +114,7 @@ def _gunzip(archive: Path, output: Path) -> None:
 def _single_channel(volume: MetaTensor, path: Path) -> np.ndarray:
     if volume.shape[0] != 1:
         raise InputError(f"{path}: annotation has {volume.shape[0]} channels, expected 1 grey value a voxel")
-    return volume[0].as_tensor().numpy() if isinstance(volume, MetaTensor) else np.asarray(volume[0])
+    return volume.as_tensor()[0].numpy()
 
 
 def _check_share(spec: LabelSpec, classes: np.ndarray, path: Path) -> None:

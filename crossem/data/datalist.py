@@ -58,11 +58,11 @@ class _Datalist(BaseModel):
 def load_datalist(path: str | Path) -> dict[str, Any]:
     """Read and check a datalist; paths in it become absolute (they are relative to the file's folder).
 
-    Returns {"name", "classes", "source": {split: [item]}, "target": ..., "provenance", ...} without the keys that
-    the file leaves out. An item has "image" and, where given, "label", "voxel_size_zyx_nm" (nm) and "region_zyx"
-    ([[z0, z1], [y0, y1], [x0, x1]], Python slices in voxels of the file). Raises InputError, in one line, for a
-    file that is missing, no JSON, has an unknown or missing key, an empty split, a wrong region, or names images
-    or labels that are not there.
+    Returns {"name", "classes", "source": {split: [item]}, "target": ..., "provenance", ...} without the keys
+    that the file leaves out. An item has "image" and, where given, "label", "voxel_size_zyx_nm" (nm) and
+    "region_zyx" ([[z0, z1], [y0, y1], [x0, x1]], Python slices in voxels of the file). Raises InputError, in
+    one line, for a file that is missing, no JSON, has an unknown or missing key, an empty split, a wrong
+    region, or names images or labels that are not there.
     """
     path = Path(path).absolute()
     if not path.is_file():
@@ -93,8 +93,8 @@ def datalist_items(
 ) -> list[dict[str, Any]]:
     """The items of one split of a loaded datalist, as new dictionaries.
 
-    `labelled` True asks for a label in every item; False leaves labels out, so that an unsupervised method cannot
-    see them. Raises InputError when the split is not there, or a label is asked for and missing.
+    `labelled` True asks for a label in every item; False leaves labels out, so that an unsupervised method
+    cannot see them. Raises InputError when the split is not there, or a label is asked for and missing.
     """
     name = datalist.get("name", "datalist")
     items = datalist.get(domain, {}).get(split, [])
@@ -117,12 +117,12 @@ def datalist_items(
 def expand_z_phases(
     items: list[dict[str, Any]], phases: int, working_voxel_z_nm: float
 ) -> list[dict[str, Any]]:
-    """Repeat items at several starts in z, so that downsampling to a coarse z makes other slices of each copy.
+    """Repeat items at several starts in z, so that downsampling makes other coarse slices of each copy.
 
-    With ratio = working_voxel_z_nm / the item's own z size, copy k of `phases` starts round(k * ratio / phases)
-    slices later in "region_zyx"; starts that round to the same slice are taken once, and an item whose ratio is
-    below 2 once in all. Raises InputError when `phases` is below 1, an item gives no voxel size, or its region is
-    too short to shift.
+    With ratio = working_voxel_z_nm / the item's own z size, copy k of `phases` starts round(k * ratio /
+    phases) slices later in "region_zyx"; starts that round to the same slice are taken once, and an item
+    whose ratio is below 2 once in all. Raises InputError when `phases` is below 1, an item gives no voxel
+    size, or its region is too short to shift.
     """
     if phases < 1:
         raise InputError(f"z phases is {phases}; give 1 (no extra copies) or more")

@@ -1,4 +1,4 @@
-"""Get one file over HTTP: resumed where it stopped, mirrors tried in order, checked before it has its name."""
+"""Get one file over HTTP: resumed where it stopped, mirrors in order, checked before it has its name."""
 
 import hashlib
 import logging
@@ -37,9 +37,9 @@ def download_file(
     """Download `file` to `destination`, whose folder is made when missing.
 
     Bytes go to `destination` + ".part", which stays after an interruption and is continued with an HTTP Range
-    request the next time. The name is given only when size and SHA-256, where published, are right; what fails
-    that check is removed. `progress` is called with numbers of bytes (negative when a start is thrown away).
-    Raises InputError, in one line with every address tried, when no mirror gives the file.
+    request the next time. The name is given only when size and SHA-256, where published, are right; what
+    fails that check is removed. `progress` is called with numbers of bytes (negative when a start is thrown
+    away). Raises InputError, in one line with every address tried, when no mirror gives the file.
     """
     destination.parent.mkdir(parents=True, exist_ok=True)
     part = destination.with_name(destination.name + ".part")

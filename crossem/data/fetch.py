@@ -23,9 +23,9 @@ Status = Literal["published", "as fetched", "unverified", "changed", "missing"]
 class FileCheck:
     """What `verify_dataset` found about one file.
 
-    status: "published", the SHA-256 is the published one; "as fetched", it is not (re-encoded or cropped copy) or
-    none is published, and the file is unchanged since it was fetched; "unverified", there is nothing to compare
-    with; "changed", neither published nor as fetched; "missing".
+    status: "published", the SHA-256 is the published one; "as fetched", it is not (re-encoded or cropped
+    copy) or none is published, and the file is unchanged since it was fetched; "unverified", there is nothing
+    to compare with; "changed", neither published nor as fetched; "missing".
     """
 
     path: str
@@ -61,8 +61,8 @@ def copy_dataset(
     """Copy the volumes of dataset `name` that `source_dir` holds into `folder`; equal files are skipped.
 
     `source_dir` holds them in a folder of that name, or directly; nothing is asked of the network, and a file
-    whose checksum is not the published one is taken (`verify_dataset` tells). Raises InputError when the folder,
-    a volume that is not optional, or a slice is missing.
+    whose checksum is not the published one is taken (`verify_dataset` tells). Raises InputError when the
+    folder, a volume that is not optional, or a slice is missing.
     """
     source = _find_source(name, dataset, source_dir)
     absent = missing_files(dataset, source)

@@ -9,7 +9,7 @@ SLICE_SUFFIXES = (".png", ".tif", ".tiff")
 
 
 def files_under(folder: Path, path: str) -> list[str]:
-    """Files that `folder`/`path` stands for, relative to `folder`: itself, or the slices in it; [] when absent."""
+    """Files that `path` in `folder` stands for, relative to it: itself, or its slices; [] when absent."""
     found = folder / path
     if found.is_file():
         return [path]
@@ -23,7 +23,7 @@ def files_under(folder: Path, path: str) -> list[str]:
 
 
 def present_layout(volume: Volume, folder: Path) -> list[Part] | None:
-    """The first layout of `volume` whose images and annotations are all in `folder`, None when there is none."""
+    """The first layout of `volume` whose images and annotations are all in `folder`, else None."""
     for layout in volume.layouts:
         if all(files_under(folder, path) for part in layout for path in part_paths(part)):
             return layout
@@ -43,7 +43,7 @@ def present_files(dataset: Dataset, folder: Path) -> list[str]:
 
 
 def missing_files(dataset: Dataset, folder: Path) -> list[str]:
-    """Published files that should be in `folder`: absent volumes that are not optional, and gaps in slice folders."""
+    """Files that `folder` lacks: those of absent volumes that are not optional, and gaps in slice folders."""
     expected: list[str] = []
     for volume in dataset.volumes.values():
         layout = present_layout(volume, folder) or ([] if volume.optional else volume.layouts[0])

@@ -55,9 +55,9 @@ def make_phantom(folder: str | Path, seed: int = 0, size: Size = "default") -> P
     """Write the phantom into `folder`, or find it there, and return the path of its datalist.
 
     The source is isotropic FIB-SEM-like (10 nm, NIfTI), the target anisotropic ssTEM-like (48 x 8 x 8 nm,
-    OME-TIFF). Each volume `<domain>/<split>/` has `image`, `label` (mitochondria), `classes4` (see `CLASSES4`),
-    `boundaries`, `instances` (cell ids) and `mitochondria` (ids). `datalist.json` names images and labels,
-    `datalist_classes4.json` images and `classes4`.
+    OME-TIFF). Each volume `<domain>/<split>/` has `image`, `label` (mitochondria), `classes4` (see
+    `CLASSES4`), `boundaries`, `instances` (cell ids) and `mitochondria` (ids). `datalist.json` names images
+    and labels, `datalist_classes4.json` images and `classes4`.
 
     The folder appears whole or not at all, also when several processes make it at once. A phantom of the same
     seed and size is reused.

@@ -30,7 +30,7 @@ class _Strict(BaseModel):
 
 
 class DatasetFile(NamedTuple):
-    """One published file: `path` in the dataset's folder, the mirrors that have it, size and SHA-256 if known."""
+    """One published file: `path` in the dataset's folder, its mirrors, size and SHA-256 if known."""
 
     path: str
     role: str
@@ -40,7 +40,7 @@ class DatasetFile(NamedTuple):
 
 
 class FileGroup(_Strict):
-    """Files of one role in one folder: `files` maps a name to [bytes, sha256], or to null when not published."""
+    """Files of one role in one folder: `files` maps a name to [bytes, sha256], null when unpublished."""
 
     role: str
     folder: str = ""

@@ -12,6 +12,7 @@ from crossem.data.registry import DatasetFile
 from crossem.errors import InputError
 
 CONTENT = bytes(range(256)) * 5000
+SIZE = len(CONTENT)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
@@ -53,7 +54,7 @@ def server():
     server.server_close()
 
 
-def _file(server, *paths, size=len(CONTENT), sha256=SHA256):
+def _file(server, *paths, size=SIZE, sha256=SHA256):
     urls = tuple(f"http://127.0.0.1:{server.server_address[1]}{path}" for path in paths)
     return DatasetFile("file.tif", "image", urls, size, sha256)
 

@@ -1,10 +1,13 @@
 """The program as a user runs it: exit codes, one-line errors, and one command from files to datalists."""
 
+import functools
 import importlib.util
 import json
 import os
 import subprocess
 import sys
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +93,7 @@ def _small_registry(tmp_path):
 
 
 def _write_published_layouts(folder):
-    """VNC as its repository has it, stack1 only, and all four EPFL files; one column of ten or so is foreground."""
+    """VNC as its repository has it, stack1 only, and all four EPFL files; one column of 12 is foreground."""
     plane = np.zeros((8, 1024), np.uint8)
     plane[:, ::12] = 12
     values = {
@@ -142,6 +145,48 @@ def test_official_layout_has_labels_for_the_test_columns(main, tmp_path):
     ]
     assert len(datalist_items(load_datalist(root / "vnc_to_epfl.json"), "target", "test")) == 2
     assert not (root / "fibsem_to_vnc.json").exists()
+
+
+@pytest.fixture
+def served(tmp_path):
+    """The address of a server for the EPFL files that `_write_published_layouts` makes."""
+    _write_published_layouts(tmp_path / "source")
+    handler = functools.partial(
+        SimpleHTTPRequestHandler, directory=str(tmp_path / "source" / "epfl_hippocampus")
+    )
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/"
+    server.shutdown()
+    server.server_close()
+
+
+def _registry_at(tmp_path, url):
+    path = _small_registry(tmp_path)
+    content = json.loads(path.read_text())
+    content["datasets"]["epfl_hippocampus"]["base_urls"] = [url]
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
+def test_download_converts_too(main, tmp_path, served, capsys):
+    registry, root = _registry_at(tmp_path, served), tmp_path / "data"
+    assert main(["--registry", registry, "get", "epfl_hippocampus", "--root", str(root)]) == 0
+    label = read_volume(root / "epfl_hippocampus/crossem/testing_mitochondria.ome.tif")
+    assert float(np.mean(label.numpy())) == pytest.approx(86 / 1024)
+    assert main(["--registry", registry, "verify", "epfl_hippocampus", "--root", str(root)]) == 0
+    assert (
+        "4 files as fetched (no published checksum; unchanged since it was downloaded)"
+        in capsys.readouterr().out
+    )
+
+
+def test_no_network_names_address_and_way_by_hand(main, tmp_path, capsys):
+    registry = _registry_at(tmp_path, "http://127.0.0.1:9/")
+    assert main(["--registry", registry, "get", "epfl_hippocampus", "--root", str(tmp_path / "data")]) == 1
+    error = capsys.readouterr().err
+    line = next(line for line in error.splitlines() if line.startswith("error: "))
+    assert "http://127.0.0.1:9/training.tif: connection failed" in line and "get with --from DIR" in line
 
 
 @needs_data
