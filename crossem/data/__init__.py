@@ -5,6 +5,7 @@ from crossem.data.datalist import datalist_items, expand_z_phases, load_datalist
 from crossem.data.fetch import FileCheck, copy_dataset, download_dataset, verify_dataset
 from crossem.data.pairs import pair_datalist, write_pair_datalists
 from crossem.data.patches import EpochSampler, PairedDataset, PatchDataset, training_loader
+from crossem.data.phantom import make_phantom
 from crossem.data.registry import Dataset, Pair, Registry, load_registry
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "expand_z_phases",
     "load_datalist",
     "load_registry",
+    "make_phantom",
     "pair_datalist",
     "training_loader",
     "verify_dataset",

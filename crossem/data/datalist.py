@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt
 from crossem.data._validation import close_match, read_json, validated
 from crossem.data.registry import Domain, SplitName, VoxelSizeZyxNm
 from crossem.errors import InputError
+from crossem.io import read_voxel_size_zyx_nm
 from crossem.io import split_location
 
 Slice = tuple[StrictInt | None, StrictInt | None]
@@ -121,18 +122,15 @@ def expand_z_phases(
 
     With ratio = working_voxel_z_nm / the item's own z size, copy k of `phases` starts round(k * ratio /
     phases) slices later in "region_zyx"; starts that round to the same slice are taken once, and an item
-    whose ratio is below 2 once in all. Raises InputError when `phases` is below 1, an item gives no voxel
-    size, or its region is too short to shift.
+    whose ratio is below 2 once in all. Raises InputError when `phases` is below 1, neither item nor
+    file gives a voxel size, or its region is too short to shift.
     """
     if phases < 1:
         raise InputError(f"z phases is {phases}; give 1 (no extra copies) or more")
     expanded = []
     for item in items:
-        if "voxel_size_zyx_nm" not in item:
-            raise InputError(
-                f'z phases need the voxel size of {item["image"]}; add "voxel_size_zyx_nm" to its item'
-            )
-        ratio = working_voxel_z_nm / item["voxel_size_zyx_nm"][0]
+        size_zyx_nm = item.get("voxel_size_zyx_nm") or read_voxel_size_zyx_nm(item["image"])
+        ratio = working_voxel_z_nm / size_zyx_nm[0]
         shifts = sorted({round(k * ratio / phases) for k in range(phases)}) if ratio >= 2 else [0]
         expanded += [_shifted(item, shift) for shift in shifts]
     return expanded

@@ -12,7 +12,7 @@ import numpy as np
 from crossem.data.phantom_render import SECTION_SAMPLES, render_source, render_target
 from crossem.data.phantom_tissue import Tissue, generate_tissue
 from crossem.errors import InputError
-from crossem.io import write_volume
+from crossem.io import check_output_folder, write_volume
 
 Size = Literal["default", "small"]
 Shape = tuple[int, int, int]
@@ -68,14 +68,14 @@ def make_phantom(folder: str | Path, seed: int = 0, size: Size = "default") -> P
         size: "default", or "small" for tests.
 
     Raises:
-        InputError: unknown size, or the folder holds something else.
+        InputError: unknown size, or the folder holds something else or cannot be made.
     """
     if size not in _SIZES:
         raise InputError(f'size is "{size}"; give one of {", ".join(_SIZES)}')
     folder = Path(folder).absolute()
     stamp = {"version": _VERSION, "seed": seed, "size": size}
     if not _is_there(folder, stamp):
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        check_output_folder(folder.parent)
         building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
         try:
             building.chmod(0o755)  # mkdtemp makes a private folder
@@ -139,7 +139,8 @@ def _write_phantom(folder: Path, stamp: dict[str, Any]) -> None:
     ):
         datalist: dict[str, Any] = {"name": "phantom", "classes": list(classes), "source": {}, "target": {}}
         for volume, paths in zip(volumes, files, strict=True):
-            item = {"image": paths["image"], "label": paths[label]}
+            voxel_size = SOURCE_VOXEL_ZYX_NM if volume.domain == "source" else TARGET_VOXEL_ZYX_NM
+            item = {"image": paths["image"], "label": paths[label], "voxel_size_zyx_nm": list(voxel_size)}
             datalist[volume.domain][volume.split] = [item]
         (folder / f"{name}.json").write_text(json.dumps(datalist, indent=2) + "\n")
     (folder / _STAMP).write_text(json.dumps(stamp) + "\n")

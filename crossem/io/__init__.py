@@ -5,7 +5,7 @@ from crossem.io.find import find_volumes
 from crossem.io.formats import split_location, suffix_of
 from crossem.io.geometry import check_voxel_size, make_affine, voxel_size_zyx_nm
 from crossem.io.header import VolumeHeader
-from crossem.io.read import read_header, read_volume
+from crossem.io.read import read_header, read_volume, read_voxel_size_zyx_nm
 from crossem.io.region import resolve_region
 from crossem.io.write import write_volume
 
@@ -18,6 +18,7 @@ __all__ = [
     "make_affine",
     "read_header",
     "read_volume",
+    "read_voxel_size_zyx_nm",
     "resolve_region",
     "split_location",
     "suffix_of",

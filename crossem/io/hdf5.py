@@ -4,6 +4,8 @@ The voxel size is the dataset's attribute `element_size_um` (z, y, x; micrometre
 `affine_zyx_to_xyz_nm`, which keeps origin and directions, and reads it back while both agree.
 """
 
+import io
+
 import h5py
 import numpy as np
 
@@ -40,15 +42,50 @@ def read_data(location: Location, region: tuple[slice, slice, slice]) -> np.ndar
 def write(location: Location, data: np.ndarray, affine: np.ndarray, unit: str) -> None:
     """See `FormatModule`; one channel is written 3D. Other datasets of an existing file stay."""
     name = location.inner or DEFAULT_DATASET
-    with h5py.File(location.file, "a") as file:
-        if isinstance(file.get(name), h5py.Group):
-            raise InputError(f"{name}: is a group of this HDF5 file; choose another dataset name")
-        if name in file:
-            del file[name]
-        array = data[0] if data.shape[0] == 1 else data
-        dataset = file.create_dataset(name, data=array, chunks=True, compression="gzip", compression_opts=1)
-        dataset.attrs[_SIZE] = from_nm(np.array(voxel_size_zyx_nm(affine)), _MICRON)
-        dataset.attrs[_AFFINE] = affine
+    exists = location.file.exists()
+    with _Sink(location.file, "r+b" if exists else "w+b") as sink:
+        with h5py.File(sink, "r+" if exists else "w") as file:
+            _put(file, name, data, affine)
+        if sink.error is not None:
+            raise sink.error
+
+
+def _put(file: h5py.File, name: str, data: np.ndarray, affine: np.ndarray) -> None:
+    if isinstance(file.get(name), h5py.Group):
+        raise InputError(f"{name}: is a group of this HDF5 file; choose another dataset name")
+    if name in file:
+        del file[name]
+    array = data[0] if data.shape[0] == 1 else data
+    dataset = file.create_dataset(name, data=array, chunks=True, compression="gzip", compression_opts=1)
+    dataset.attrs[_SIZE] = from_nm(np.array(voxel_size_zyx_nm(affine)), _MICRON)
+    dataset.attrs[_AFFINE] = affine
+
+
+class _Sink(io.FileIO):
+    """A file that keeps its first write error instead of raising it.
+
+    The HDF5 library crashes the process later if it cannot flush a file on a full disk, so it never knows.
+    """
+
+    error: OSError | None = None
+
+    def write(self, data: memoryview) -> int:
+        """Write all, or note why not."""
+        left = memoryview(data).cast("B")
+        try:
+            while self.error is None and left:
+                left = left[super().write(left) :]
+        except OSError as error:
+            self.error = error
+        return memoryview(data).nbytes
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the length, or note why not."""
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return size or 0
 
 
 def _affine(dataset: h5py.Dataset) -> tuple[np.ndarray, bool]:

@@ -1,8 +1,8 @@
 """MRC2014 (.mrc, .rec, .map) with mrcfile.
 
 Cell sizes are Angstrom; a cell of 0, or of exactly 1 A a voxel (what programs write when they know nothing),
-counts as no voxel size. Mode 0 is signed unless the IMOD stamp says unsigned bytes; uint8 is written with
-that stamp. MRC has no directions: it keeps the voxel size, the origin and the order of the axes.
+counts as no voxel size. Mode 0 is signed unless the IMOD stamp, or a maximum above 127, says unsigned;
+uint8 is written with that stamp. There are no directions: voxel size, origin and axis order are kept.
 """
 
 import warnings
@@ -68,6 +68,9 @@ def write(location: Location, data: np.ndarray, affine: np.ndarray, unit: str) -
             extra = bytearray(mrc.header.extra2.tobytes())
             extra[_IMOD_FIELD] = np.array([_IMOD_STAMP, 0], dtype=np.int32).tobytes()
             mrc.header.extra2 = np.void(bytes(extra))
+            # mrcfile's statistics are of the signed view; itk tells signed from unsigned by dmin
+            mrc.header.dmin, mrc.header.dmax = stored.min(), stored.max()
+            mrc.header.dmean, mrc.header.rms = stored.mean(), stored.std()
         for name, axis in zip(("maps", "mapr", "mapc"), order, strict=True):
             mrc.header[name] = "xyz".index(axis) + 1
         mrc.header.ispg, mrc.header.mz = 1, stored.shape[0]
@@ -102,4 +105,6 @@ def _is_unsigned(mrc: mrcfile.mrcfile.MrcFile) -> bool:
         return False
     field = mrc.header.extra2.tobytes()[_IMOD_FIELD]
     stamp, flags = np.frombuffer(field, dtype=np.dtype(np.int32).newbyteorder(mrc.header.nx.dtype.byteorder))
-    return bool(stamp == _IMOD_STAMP and not flags & 1)
+    if stamp == _IMOD_STAMP:
+        return not flags & 1
+    return float(mrc.header.dmax) > np.iinfo(np.int8).max  # statistics that signed bytes cannot have

@@ -73,6 +73,17 @@ def read_volume(
     return _to_metatensor(data, affine, meta, path)
 
 
+def read_voxel_size_zyx_nm(path: str | Path) -> tuple[float, float, float]:
+    """The voxel size that a file states, in nm, without reading a voxel.
+
+    Raises InputError: as `read_header`, and when the file states none.
+    """
+    header = read_header(path)
+    axes = geometry.stored_axes(header.affine)
+    affine = header.affine[:, [*(axes.index(axis) for axis in "zyx"), 3]]
+    return geometry.voxel_size_zyx_nm(_choose_size(header, affine, None, split_location(path)))
+
+
 def _guarded(kind: Format, location: Location, action: Callable[[], _T]) -> _T:
     """Run a format's code; whatever it raises on a damaged file becomes one readable line."""
     try:

@@ -112,8 +112,11 @@ def _layout(tif: tifffile.TiffFile, location: Location) -> _Layout:
             " all sections of a stack need one size and type"
         )
     series = tif.series[0]
+    axes = series.axes
+    if tif.is_imagej and "Z" not in axes and "T" not in axes:
+        axes = axes.replace("C", "Z")  # many programs write a stack as ImageJ "channels"
     names, depth_axes = "", []
-    for axis, size in zip(series.axes, series.shape, strict=True):
+    for axis, size in zip(axes, series.shape, strict=True):
         if axis in "YXCS":
             names += axis.lower()
         elif size == 1:

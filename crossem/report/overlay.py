@@ -16,7 +16,15 @@ Array = np.ndarray | torch.Tensor
 
 # Okabe & Ito 2008, "Color Universal Design": told apart in every common form of colour blindness.
 CLASS_COLOURS = np.array(
-    [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)],
+    [
+        (230, 159, 0),
+        (86, 180, 233),
+        (0, 158, 115),
+        (240, 228, 66),
+        (0, 114, 178),
+        (213, 94, 0),
+        (204, 121, 167),
+    ],
     dtype=np.uint8,
 )
 _OPACITY = 0.4

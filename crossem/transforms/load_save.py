@@ -255,4 +255,5 @@ def _as_type(volume: MetaTensor, dtype: np.dtype, what: str) -> MetaTensor:
             raise InputError(
                 f"{what}: fractions cannot be saved as {dtype}; threshold them first, or save as float32"
             )
-    return MetaTensor(torch.from_numpy(np.array(array, dtype=dtype)), affine=volume.affine, meta=volume.meta)
+    meta = {key: value for key, value in volume.meta.items() if key != "affine"}
+    return MetaTensor(torch.from_numpy(np.array(array, dtype=dtype)), affine=volume.affine, meta=meta)

@@ -87,7 +87,8 @@ def _normalize_slice(
     if not bool(torch.isfinite(values.sum())):
         finite = torch.isfinite(values)
         known = values[finite]
-        values = torch.where(finite, values, known.mean() if known.numel() else torch.zeros_like(values[0, 0]))
+        mean = known.mean() if known.numel() else values.new_zeros(())
+        values = torch.where(finite, values, mean)
     low, high = _percentiles(values, percentiles)
     # a spread at the rounding error of the values is no contrast
     if not high - low > 1e-6 * max(abs(low), abs(high)):

@@ -61,7 +61,7 @@ def entropy_weight_map(
         total += n_log_n[count]
         rest -= count
     total += n_log_n[rest]
-    entropy = np.log(inside.astype(np.float32)) - total / inside
+    entropy = (n_log_n[inside] - total) / inside  # exactly 0 where one class fills the window
     return np.clip(entropy / np.float32(np.log(num_classes)), 0.0, 1.0)
 
 
@@ -77,16 +77,16 @@ def distance_weight_map(
 
     The distance is measured inside the boundary, to the nearest voxel outside it, so it is 0 on non-boundary
     voxels: only then does the paper's smoothing "avoid giving 0 weights to most of the non-boundary
-    pixels", and only then do boundaries and what surrounds them weigh more than cell interiors. The paper's sigma is 10
-    pixels of 10 nm; here it is physical, so anisotropic voxels get the same map.
+    pixels", and only then do boundaries and what surrounds them weigh more than cell interiors. The paper's
+    sigma is 10 pixels of 10 nm; here it is physical, so anisotropic voxels get the same map.
 
     Args:
         boundary: (Z, Y, X), non-zero = boundary.
         voxel_size_zyx_nm: voxel size.
         sigma_nm: standard deviation of the Gaussian (edges reflected, cut at 4 sigma); 0 = no smoothing.
         in_plane: slice by slice, or in 3D.
-        max_distance_nm: distances are cut here. Thin boundaries never get there; membranes cut at a glancing
-            angle are labelled as patches, and would otherwise outweigh all the rest (50 to 1 in real sections).
+        max_distance_nm: distances are cut here. Thin boundaries never get there; membranes at a glancing
+            angle are labelled as patches, and would else outweigh all the rest (50 to 1 in real sections).
 
     Returns:
         (Z, Y, X) float32, mean 1; 1 everywhere for a volume without boundary.
@@ -168,7 +168,8 @@ class DistanceWeightMapd(MapTransform):
         allow_missing_keys: do nothing without a label.
 
     Raises:
-        InputError: negative `sigma_nm`, `max_distance_nm` not above 0, `minimum` outside [0, 1], or a label without an affine.
+        InputError: negative `sigma_nm`, `max_distance_nm` not above 0, `minimum` outside [0, 1], or a
+            label without an affine.
     """
 
     def __init__(

@@ -3,10 +3,12 @@
 import copy
 import json
 
+import numpy as np
 import pytest
 
 from crossem.data.datalist import datalist_items, expand_z_phases, load_datalist
 from crossem.errors import InputError
+from crossem.io import write_volume
 
 ITEM = {
     "image": "vnc/raw",
@@ -186,10 +188,14 @@ def test_z_phases_shift_the_given_region():
     assert _starts(from_end) == [-30, -26]
 
 
+def test_z_phases_take_the_voxel_size_from_the_file(tmp_path):
+    write_volume(tmp_path / "a.nii", np.zeros((1, 20, 4, 4), np.uint8), (5, 4, 4))
+    assert _starts(expand_z_phases([{"image": str(tmp_path / "a.nii")}], 3, 45)) == [None, 3, 6]
+
+
 @pytest.mark.parametrize(
     "item, phases, expected",
     [
-        ({"image": "a"}, 2, "need the voxel size of a"),
         ({"image": "a", "voxel_size_zyx_nm": [5, 5, 5]}, 0, "z phases is 0"),
         (
             {

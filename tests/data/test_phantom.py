@@ -34,7 +34,9 @@ def test_datalist_is_valid_and_complete(datalist_path):
     assert datalist["classes"] == ["background", "mitochondria"]
     for domain, splits in SPLITS.items():
         assert tuple(datalist[domain]) == splits
-        assert all("label" in item for split in splits for item in datalist[domain][split])
+        items = [item for split in splits for item in datalist[domain][split]]
+        voxel_size = [10, 10, 10] if domain == "source" else [48, 8, 8]
+        assert all("label" in item and item["voxel_size_zyx_nm"] == voxel_size for item in items)
     classes4 = load_datalist(datalist_path.with_name("datalist_classes4.json"))
     assert tuple(classes4["classes"]) == CLASSES4
     assert Path(classes4["target"]["test"][0]["label"]).name == "classes4.ome.tif"

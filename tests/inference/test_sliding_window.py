@@ -72,7 +72,7 @@ def test_constant_network_gives_constant_probabilities():
 
 
 def test_matches_monai_gaussian_window(network):
-    roi, volume = (8, 32, 32), torch.rand(1, 1, 24, 96, 80)  # half-overlapping windows end with the volume
+    roi, volume = (8, 32, 32), torch.rand(1, 1, 24, 64, 48)  # half-overlapping windows end with the volume
     z, y, x = (gaussian(size, size * 0.125) for size in roi)
     importance = torch.from_numpy(np.einsum("z,y,x->zyx", z, y, x))
     with torch.no_grad():

@@ -23,7 +23,8 @@ def test_itk_and_mrcfile_see_data_and_angstrom(tmp_path):
     seen = itk.imread(str(tmp_path / "v.mrc"))
     assert np.array_equal(itk.array_from_image(seen), DATA)  # unsigned, thanks to the IMOD stamp
     assert list(seen.GetSpacing()) == pytest.approx([40, 46, 475])
-    assert mrcfile.validate(tmp_path / "v.mrc")
+    write_volume(tmp_path / "s.mrc", DATA[None].astype(np.int16), (47.5, 4.6, 4.0))
+    assert mrcfile.validate(tmp_path / "s.mrc")
 
 
 def test_size_type_and_byte_order_of_other_programs_files(tmp_path):
@@ -60,3 +61,11 @@ def test_placeholder_cells_count_as_none(tmp_path, cell):
     with pytest.raises(InputError, match="no voxel size"):
         read_volume(path)
     assert voxel_size_zyx_nm(read_volume(path, (40, 4, 4))) == (40, 4, 4)
+
+
+def test_bytes_that_itk_writes_are_unsigned(tmp_path):
+    image = itk.image_from_array(DATA)
+    image.SetSpacing([40, 46, 475])
+    itk.imwrite(image, str(tmp_path / "v.mrc"))
+    volume = read_volume(tmp_path / "v.mrc")
+    assert np.array_equal(volume.numpy()[0], DATA) and voxel_size_zyx_nm(volume) == (47.5, 4.6, 4.0)

@@ -55,7 +55,7 @@ def test_any_orientation_is_zyx_in_memory_and_itself_again_on_disk(tmp_path, cod
     volume = read_volume(tmp_path / "v.nii.gz")
     assert volume.shape[1:] == DATA.shape
     assert voxel_size_zyx_nm(volume) == pytest.approx(SIZE)
-    # every voxel lies where nibabel says: flip in memory what the affine says is flipped, compare with canonical
+    # every voxel lies where nibabel says: undo the flips that the affine tells, compare with canonical
     flipped = [k + 1 for k in range(3) if volume.affine[2 - k, k] < 0]
     assert np.array_equal(np.flip(volume.numpy(), flipped)[0], nib.as_closest_canonical(stored).get_fdata().T)
     write_volume(tmp_path / "out.nii.gz", volume)

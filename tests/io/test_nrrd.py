@@ -6,9 +6,10 @@ from crossem.errors import InputError
 from crossem.io import read_volume, voxel_size_zyx_nm, write_volume
 
 DATA = np.random.default_rng(0).integers(0, 250, (4, 5, 6)).astype(np.uint8)
+RAW = DATA.tobytes()
 
 
-def _file(path, *lines, data=DATA.tobytes(), kind="uint8"):
+def _file(path, *lines, data=RAW, kind="uint8"):
     header = ["NRRD0004", f"type: {kind}", "dimension: 3", "sizes: 6 5 4", "encoding: raw", *lines]
     path.write_bytes(("\n".join(header) + "\n\n").encode() + data)
     return path

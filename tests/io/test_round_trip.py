@@ -12,8 +12,22 @@ from crossem.errors import InputError
 from crossem.io import make_affine, read_header, read_volume, voxel_size_zyx_nm, write_volume
 
 SIZE = (47.5, 4.6, 4.123)
-NAMES = ["v.nii", "v.nii.gz", "v.mrc", "v.rec", "v.map", "v.nrrd", "v.mha", "v.tif", "v.tiff", "v.ome.tif", "v.h5",
-         "v.h5:/a/b", "v.zarr", "v.ome.zarr"]  # fmt: skip
+NAMES = [
+    "v.nii",
+    "v.nii.gz",
+    "v.mrc",
+    "v.rec",
+    "v.map",
+    "v.nrrd",
+    "v.mha",
+    "v.tif",
+    "v.tiff",
+    "v.ome.tif",
+    "v.h5",
+    "v.h5:/a/b",
+    "v.zarr",
+    "v.ome.zarr",
+]
 DAMAGEABLE = [name for name in NAMES if "zarr" not in name and ":/" not in name]
 
 

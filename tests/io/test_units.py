@@ -8,9 +8,20 @@ from crossem.io.units import from_nm, nm_per_unit, to_nm
 
 @pytest.mark.parametrize(
     ("name", "factor"),
-    [("nm", 1), ("Nanometer", 1), ("nanometers", 1), ("µm", 1000), ("\\u00B5m", 1000), ("micron", 1000),
-     ("microns", 1000), ("mm", 10**6), ("angstrom", Decimal("0.1")), ("Å", Decimal("0.1")), ("inch", 25400000)],
-)  # fmt: skip
+    [
+        ("nm", 1),
+        ("Nanometer", 1),
+        ("nanometers", 1),
+        ("µm", 1000),
+        ("\\u00B5m", 1000),
+        ("micron", 1000),
+        ("microns", 1000),
+        ("mm", 10**6),
+        ("angstrom", Decimal("0.1")),
+        ("Å", Decimal("0.1")),
+        ("inch", 25400000),
+    ],
+)
 def test_lengths(name, factor):
     assert nm_per_unit(name) == factor
 

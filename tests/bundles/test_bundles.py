@@ -1,0 +1,181 @@
+"""Every bundle, as a user runs it: all commands, from both roots, on files."""
+
+import csv
+import json
+from pathlib import Path
+
+import jsonschema
+import nibabel
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigParser, ConfigWorkflow
+
+from crossem.io import read_volume, voxel_size_zyx_nm
+
+ROOT = Path(__file__).resolve().parents[2]
+BUNDLES = sorted(p.name for p in (ROOT / "bundles").iterdir() if (p / "configs" / "metadata.json").is_file())
+FAST = ("--steps_per_epoch", 2, "--batch_size", 1, "--roi_size_zyx", "[8,64,64]", "--z_phases", 1, "--val_interval", 1)
+META_SCHEMA = ROOT / "tests" / "bundles" / "meta_schema.json"
+
+
+@pytest.fixture(scope="module", params=BUNDLES)
+def bundle(request):
+    return ROOT / "bundles" / request.param
+
+
+@pytest.fixture(scope="module")
+def trained(bundle, phantom, monai_bundle, tmp_path_factory):
+    """One short training from the repository's root."""
+    output = tmp_path_factory.mktemp("run") / "train"
+    monai_bundle(
+        "run", "training", "--config_file", bundle.relative_to(ROOT) / "configs/train.json",
+        "--datalist", phantom, "--output_dir", output, "--epochs", 2, *FAST,
+    )  # fmt: skip
+    return output
+
+
+def configs(bundle, *names):
+    return str([str(bundle / "configs" / name) for name in names])
+
+
+def test_files_are_complete(bundle):
+    expected = (
+        "configs/metadata.json", "configs/train.json", "configs/evaluate.json", "configs/inference.json",
+        "configs/multi_gpu_train.json", "configs/logging.conf", "docs/README.md", "docs/data_license.txt",
+        "LICENSE", "models/model.pt",
+    )  # fmt: skip
+    assert [name for name in expected if not (bundle / name).is_file()] == []
+    assert (bundle / "models/model.pt").stat().st_size < 10e6
+
+
+def test_metadata_follows_the_schema_of_monai(bundle):
+    metadata = json.loads((bundle / "configs/metadata.json").read_text())
+    jsonschema.validate(metadata, json.loads(META_SCHEMA.read_text()))
+
+
+@pytest.mark.parametrize("kind", ["train", "infer"])
+def test_monai_finds_all_properties(bundle, kind, phantom):
+    name = "train.json" if kind == "train" else "inference.json"
+    workflow = ConfigWorkflow(
+        config_file=str(bundle / "configs" / name),
+        meta_file=str(bundle / "configs/metadata.json"),
+        logging_file=False,
+        workflow_type=kind,
+        bundle_root=str(bundle),
+        **({"datalist": str(phantom)} if kind == "train" else {"dataset_dir": str(phantom.parent / "target/test")}),
+        **({"roi_size_zyx": [8, 64, 64], "z_phases": 1, "output_dir": str(phantom.parent / "properties")}),
+    )
+    workflow.initialize()
+    assert workflow.check_properties() == []
+
+
+def test_network_makes_what_the_metadata_says(bundle, monai_bundle):
+    monai_bundle(
+        "verify_net_in_out", "--net_id", "network_def", "--n", 1, "--device", "cpu",
+        "--meta_file", bundle / "configs/metadata.json", "--config_file", bundle / "configs/inference.json",
+    )  # fmt: skip
+
+
+def test_shipped_weights_fit_the_network(bundle):
+    parser = ConfigParser()
+    parser.read_config(str(bundle / "configs/inference.json"))
+    network = parser.get_parsed_content("network_def")
+    network.load_state_dict(torch.load(bundle / "models/model.pt", weights_only=True))
+
+
+def test_training_leaves_weights_and_a_log(trained):
+    rows = list(csv.DictReader((trained / "log.csv").open()))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert all(np.isfinite(float(row["loss"])) for row in rows)
+    assert (trained / "model.pt").is_file() and list((trained / "tensorboard").iterdir())
+
+
+def test_resume_equals_an_uninterrupted_run(bundle, phantom, trained, monai_bundle, tmp_path):
+    """Epoch 1, then resumed to 2, from the bundle's own root."""
+    common = ("--datalist", phantom, "--output_dir", tmp_path / "run", *FAST)
+    monai_bundle("run", "training", "--config_file", "configs/train.json", "--epochs", 1, *common, cwd=bundle)
+    monai_bundle(
+        "run", "training", "--config_file", "configs/train.json", "--epochs", 2, "--resume", "True", *common, cwd=bundle
+    )
+    whole, resumed = (torch.load(folder / "model.pt", weights_only=True) for folder in (trained, tmp_path / "run"))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_evaluating_writes_the_scores(bundle, phantom, trained, monai_bundle, tmp_path):
+    monai_bundle(
+        "run", "evaluating", "--config_file", configs(Path("."), "train.json", "evaluate.json"), "--datalist", phantom,
+        "--checkpoint", trained / "model.pt", "--split", "test", "--output_dir", tmp_path / "new", cwd=bundle,
+    )  # fmt: skip
+    report = json.loads((tmp_path / "new/scores.json").read_text())
+    assert report["checkpoint"].endswith("model.pt") and len(report["images"]) == 1
+    assert 0 <= report["scores"]["mean_iou"] <= 1
+
+
+def test_inference_keeps_grid_voxel_size_and_orientation(bundle, monai_bundle, tmp_path):
+    """Odd-sized, anisotropic, smaller than the window, mirrored in y; with the shipped weights."""
+    rng = np.random.default_rng(0)
+    affine = np.diag([0.0048, -0.0046, 0.0475, 1.0])
+    affine[:3, 3] = (0.1, 0.2, -0.3)
+    image = nibabel.Nifti1Image(rng.integers(0, 255, (53, 37, 5), dtype=np.uint8), affine)
+    image.header.set_xyzt_units("micron")
+    (tmp_path / "stacks").mkdir()
+    nibabel.save(image, tmp_path / "stacks" / "odd.nii")
+    monai_bundle(
+        "run", "inference", "--config_file", "configs/inference.json", "--dataset_dir", tmp_path / "stacks",
+        "--output_dir", tmp_path / "out", cwd=bundle,
+    )  # fmt: skip
+    (written,) = (tmp_path / "out").iterdir()
+    result = nibabel.load(written)
+    assert result.shape == image.shape and set(np.unique(result.dataobj)) <= {0, 1}
+    before, after = (voxel_size_zyx_nm(read_volume(p)) for p in (tmp_path / "stacks" / "odd.nii", written))
+    assert after == pytest.approx(before)
+    assert nibabel.aff2axcodes(result.affine) == nibabel.aff2axcodes(affine)
+
+
+def test_torchscript_equals_eager(bundle, trained, monai_bundle, tmp_path):
+    monai_bundle(
+        "ckpt_export", "--net_id", "network_def", "--filepath", tmp_path / "model.ts",
+        "--ckpt_file", trained / "model.pt", "--meta_file", bundle / "configs/metadata.json",
+        "--config_file", bundle / "configs/inference.json",
+    )  # fmt: skip
+    parser = ConfigParser()
+    parser.read_config(str(bundle / "configs/inference.json"))
+    network = parser.get_parsed_content("network_def").eval()
+    network.load_state_dict(torch.load(trained / "model.pt", weights_only=True))
+    x = torch.randn(1, 1, 8, 64, 64)
+    with torch.no_grad():
+        assert (torch.jit.load(str(tmp_path / "model.ts"))(x) - network(x)).abs().max() == 0
+
+
+def test_two_processes_train_one_model(bundle, phantom, monai_bundle, tmp_path):
+    monai_bundle(
+        "run", "training", "--config_file", configs(bundle, "train.json", "multi_gpu_train.json"),
+        "--datalist", phantom, "--output_dir", tmp_path / "run", "--epochs", 1, *FAST,
+        launcher=("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
+    )  # fmt: skip
+    assert len(list(csv.DictReader((tmp_path / "run/log.csv").open()))) == 1
+    assert (tmp_path / "run/model.pt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--epocs", 3), "--epocs is not an option of this config: did you mean --epochs"),
+        (("--datalist", "nowhere/list.json"), "nowhere/list.json"),
+        (("--pretrained", "nowhere.pt"), "nowhere.pt does not exist"),
+        (("--label_fraction", 0), "label_fraction is 0"),
+        (("--frozen_levels", 9), "frozen_levels is 9"),
+    ],
+)
+def test_a_wrong_option_is_one_line(bundle, phantom, monai_bundle, tmp_path, options, named):
+    data = () if "--datalist" in options else ("--datalist", phantom)
+    process = monai_bundle(
+        "run", "training", "--config_file", bundle / "configs/train.json", *data,
+        "--output_dir", tmp_path / "run", *FAST, *options, check=False,
+    )  # fmt: skip
+    assert process.returncode == 1
+    errors = [line for line in process.stderr.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1 and named in errors[0]
+    assert "Traceback" not in process.stderr
+    assert not (tmp_path / "run" / "model.pt").exists()

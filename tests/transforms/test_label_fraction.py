@@ -1,0 +1,43 @@
+"""LabelFractiond: what is kept, what is weighted, what is refused."""
+
+import pytest
+import torch
+
+from crossem.errors import InputError
+from crossem.transforms import LabelFractiond
+
+
+def test_keeps_the_first_columns():
+    label = torch.ones(1, 2, 3, 10, dtype=torch.uint8)
+    out = LabelFractiond(fraction=0.3)({"label": label})
+    expected = (torch.arange(10) < 3).expand(1, 2, 3, 10)
+    assert torch.equal(out["label"], expected.to(torch.uint8)) and torch.equal(
+        out["weight"], expected.float()
+    )
+    assert label.all()
+
+
+@pytest.mark.parametrize("axis, dim", [("z", 1), ("y", 2), ("x", 3)])
+def test_multiplies_an_existing_weight(axis, dim):
+    weight = torch.rand(1, 4, 4, 4)
+    data = {"label": torch.ones(1, 4, 4, 4, dtype=torch.uint8), "weight": weight.clone()}
+    out = LabelFractiond(fraction=0.5, axis=axis)(data)
+    assert torch.equal(out["weight"].narrow(dim, 0, 2), weight.narrow(dim, 0, 2))
+    assert not out["weight"].narrow(dim, 2, 2).any() and torch.equal(data["weight"], weight)
+
+
+def test_at_least_one_column_and_all_of_them():
+    label = torch.ones(1, 1, 1, 5, dtype=torch.uint8)
+    assert LabelFractiond(fraction=1e-6)({"label": label})["label"].sum() == 1
+    assert LabelFractiond(fraction=1.0)({"label": label})["weight"].sum() == 5
+
+
+@pytest.mark.parametrize("fraction", [0.0, -0.1, 1.01, float("nan")])
+def test_wrong_fractions(fraction):
+    with pytest.raises(InputError, match="label_fraction"):
+        LabelFractiond(fraction=fraction)
+
+
+def test_wrong_axis():
+    with pytest.raises(InputError, match="axis"):
+        LabelFractiond(fraction=0.5, axis="c")
