@@ -56,7 +56,9 @@ def check_options(argv: Sequence[str]) -> None:
         name = option.split("#")[0].split("::")[0].lstrip("+~")
         if name not in known:
             close = difflib.get_close_matches(name, known, n=3)
-            remedy = f"did you mean {' or '.join('--' + c for c in close)}?" if close else "see the bundle's docs/README.md"
+            remedy = (
+                f"did you mean {' or '.join('--' + c for c in close)}?" if close else "see the bundle's docs/README.md"
+            )
             raise InputError(f"--{option} is not an option of this config: {remedy}")
 
 
@@ -75,9 +77,7 @@ def _readable(error: BaseException | None) -> BaseException | None:
     return error
 
 
-def _one_line_excepthook(
-    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
-) -> None:
+def _one_line_excepthook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     readable = _readable(error)
     if readable is None:
         sys.__excepthook__(kind, error, traceback)

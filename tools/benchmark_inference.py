@@ -30,9 +30,7 @@ SETTINGS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--shape", type=int, nargs=3, default=[20, 1024, 1024], metavar=("Z", "Y", "X"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -47,12 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--registry", type=Path, default=REGISTRY, help="the registry file (default: datasets.json)"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--registry", type=Path, default=REGISTRY, help="the registry file (default: datasets.json)")
     commands = parser.add_subparsers(required=True, metavar="{list,show,get,verify}")
     commands.add_parser("list", help="a table of every dataset").set_defaults(run=_list)
     show = commands.add_parser("show", help="everything about one dataset")
@@ -60,17 +56,13 @@ def _parser() -> argparse.ArgumentParser:
     show.set_defaults(run=_show)
     get = commands.add_parser("get", help="download or copy, convert labels, write datalists")
     get.add_argument("names", nargs="+", metavar="NAME")
-    get.add_argument(
-        "--from", dest="source", type=Path, metavar="DIR", help="copy from here, never use the network"
-    )
+    get.add_argument("--from", dest="source", type=Path, metavar="DIR", help="copy from here, never use the network")
     get.set_defaults(run=_get)
     verify = commands.add_parser("verify", help="compare the files on disk with their checksums")
     verify.add_argument("names", nargs="+", metavar="NAME")
     verify.set_defaults(run=_verify)
     for command in (get, verify):
-        command.add_argument(
-            "--root", type=Path, default=Path("data"), help="the data folder (default: data)"
-        )
+        command.add_argument("--root", type=Path, default=Path("data"), help="the data folder (default: data)")
     return parser
 
 
@@ -92,10 +84,7 @@ def _list(registry: Registry, args: argparse.Namespace) -> int:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     print(
         "\npairs: "
-        + ", ".join(
-            f"{name} ({pair.source.dataset} -> {pair.target.dataset})"
-            for name, pair in registry.pairs.items()
-        )
+        + ", ".join(f"{name} ({pair.source.dataset} -> {pair.target.dataset})" for name, pair in registry.pairs.items())
     )
     return DONE
 
@@ -109,9 +98,7 @@ def _show(registry: Registry, args: argparse.Namespace) -> int:
         "voxel z,y,x (nm)": _voxel_size(dataset),
         "size": _size(dataset),
         "files": str(len(dataset.files)),
-        "labels": "; ".join(
-            f"{name}: {', '.join(spec.classes) or 'ids'}" for name, spec in dataset.labels.items()
-        ),
+        "labels": "; ".join(f"{name}: {', '.join(spec.classes) or 'ids'}" for name, spec in dataset.labels.items()),
         "licence": dataset.licence,
         "cite": dataset.citation,
         "doi": dataset.doi,
@@ -159,17 +146,14 @@ def _verify(registry: Registry, args: argparse.Namespace) -> int:
             print(f"{name}: got by hand, nothing is published to compare with")
             continue
         checks = verify_dataset(dataset, args.root / name)
-        counts = Counter(
-            (str(PurePosixPath(check.path).parent), check.status, check.note) for check in checks
-        )
+        counts = Counter((str(PurePosixPath(check.path).parent), check.status, check.note) for check in checks)
         for (folder, status, note), count in sorted(counts.items()):
             files = "file" if count == 1 else "files"
             print(f"{name}/{folder.removeprefix('.')}: {count} {files} {status} ({note})")
         wrong = [check.path for check in checks if check.status in ("missing", "changed")]
         if wrong:
             print(
-                f"error: {name}: {len(wrong)} files missing or changed (first: {wrong[0]}); "
-                f"run get {name} again",
+                f"error: {name}: {len(wrong)} files missing or changed (first: {wrong[0]}); run get {name} again",
                 file=sys.stderr,
             )
             code = FAILED

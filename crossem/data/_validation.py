@@ -24,9 +24,7 @@ def read_json(path: Path, what: str) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as err:
-        raise InputError(
-            f"{what} {path}: cannot be read ({err.strerror}); give the path of a JSON file"
-        ) from err
+        raise InputError(f"{what} {path}: cannot be read ({err.strerror}); give the path of a JSON file") from err
     except ValueError as err:
         raise InputError(f"{what} {path}: not valid JSON ({err}); correct the file") from err
 

@@ -52,9 +52,7 @@ def bodies_from_supervoxels(supervoxels: np.ndarray, pairs: np.ndarray) -> np.nd
     known = keys[index] == supervoxels
     missing = np.unique(supervoxels[~known & (supervoxels != 0)])
     if missing.size:
-        raise InputError(
-            f"{missing.size} supervoxels have no neuron body (first: {missing[0]}); the file is damaged"
-        )
+        raise InputError(f"{missing.size} supervoxels have no neuron body (first: {missing[0]}); the file is damaged")
     return np.where(known, bodies.astype(np.uint32)[index], np.uint32(0))
 
 
@@ -79,9 +77,7 @@ def _convert(
         if spec.convert == "supervoxel_boundaries":
             classes = boundaries_from_instances(classes)
     if classes.shape != tuple(shape_zyx):
-        raise InputError(
-            f"{annotation}: shape {classes.shape} (z, y, x), expected {tuple(shape_zyx)}; get it again"
-        )
+        raise InputError(f"{annotation}: shape {classes.shape} (z, y, x), expected {tuple(shape_zyx)}; get it again")
     _check_share(spec, classes, annotation)
     output.parent.mkdir(parents=True, exist_ok=True)
     write_volume(str(output), MetaTensor(torch.from_numpy(classes)[None], affine=volume.affine))

@@ -8,8 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt
 from crossem.data._validation import close_match, read_json, validated
 from crossem.data.registry import Domain, SplitName, VoxelSizeZyxNm
 from crossem.errors import InputError
-from crossem.io import read_voxel_size_zyx_nm
-from crossem.io import split_location
+from crossem.io import read_voxel_size_zyx_nm, split_location
 
 Slice = tuple[StrictInt | None, StrictInt | None]
 
@@ -101,9 +100,7 @@ def datalist_items(
     items = datalist.get(domain, {}).get(split, [])
     if not items:
         present = [f"{d}.{s}" for d in ("source", "target") for s in datalist.get(d, {})]
-        raise InputError(
-            f"datalist {name} has no items in {domain}.{split}; it has {', '.join(present) or 'none'}"
-        )
+        raise InputError(f"datalist {name} has no items in {domain}.{split}; it has {', '.join(present) or 'none'}")
     if not labelled:
         return [{key: value for key, value in item.items() if key != "label"} for item in items]
     bare = [item["image"] for item in items if "label" not in item]
@@ -115,9 +112,7 @@ def datalist_items(
     return [dict(item) for item in items]
 
 
-def expand_z_phases(
-    items: list[dict[str, Any]], phases: int, working_voxel_z_nm: float
-) -> list[dict[str, Any]]:
+def expand_z_phases(items: list[dict[str, Any]], phases: int, working_voxel_z_nm: float) -> list[dict[str, Any]]:
     """Repeat items at several starts in z, so that downsampling makes other coarse slices of each copy.
 
     With ratio = working_voxel_z_nm / the item's own z size, copy k of `phases` starts round(k * ratio /

@@ -62,9 +62,7 @@ def download_file(
     raise InputError(f"{destination.name} cannot be downloaded ({'; '.join(reasons)}){kept}")
 
 
-def _fetch_checked(
-    file: DatasetFile, url: str, part: Path, session: requests.Session, progress: Progress
-) -> None:
+def _fetch_checked(file: DatasetFile, url: str, part: Path, session: requests.Session, progress: Progress) -> None:
     resumed = part.exists() and part.stat().st_size > 0
     _transfer(file, url, part, session, progress)
     try:
@@ -105,9 +103,7 @@ def _transfer(file: DatasetFile, url: str, part: Path, session: requests.Session
 
 
 def _total_bytes(response: requests.Response) -> int | None:
-    total = response.headers.get("Content-Range", "").rpartition("/")[2] or response.headers.get(
-        "Content-Length", ""
-    )
+    total = response.headers.get("Content-Range", "").rpartition("/")[2] or response.headers.get("Content-Length", "")
     return int(total) if total.isdigit() else None
 
 

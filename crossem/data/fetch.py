@@ -55,9 +55,7 @@ def download_dataset(dataset: Dataset, folder: Path, progress: Progress | None =
             manifest.files[file.path] = ManifestEntry(origin=origin, bytes=path.stat().st_size, sha256=digest)
 
 
-def copy_dataset(
-    name: str, dataset: Dataset, source_dir: Path, folder: Path, progress: Progress | None = None
-) -> None:
+def copy_dataset(name: str, dataset: Dataset, source_dir: Path, folder: Path, progress: Progress | None = None) -> None:
     """Copy the volumes of dataset `name` that `source_dir` holds into `folder`; equal files are skipped.
 
     `source_dir` holds them in a folder of that name, or directly; nothing is asked of the network, and a file
@@ -71,9 +69,7 @@ def copy_dataset(
     with _recorded(folder) as manifest:
         for path in present_files(dataset, source):
             digest = _copy_file(source / path, folder / path)
-            manifest.files[path] = ManifestEntry(
-                origin="copied", bytes=(folder / path).stat().st_size, sha256=digest
-            )
+            manifest.files[path] = ManifestEntry(origin="copied", bytes=(folder / path).stat().st_size, sha256=digest)
             _advance(progress, folder / path)
 
 
@@ -83,18 +79,14 @@ def verify_dataset(dataset: Dataset, folder: Path) -> list[FileCheck]:
     manifest = load_manifest(folder)
     absent = missing_files(dataset, folder)
     checks = [FileCheck(path, "missing", "not there") for path in absent]
-    fetched_and_gone = [
-        path for path in manifest.files if not (folder / path).exists() and path not in absent
-    ]
+    fetched_and_gone = [path for path in manifest.files if not (folder / path).exists() and path not in absent]
     checks += [FileCheck(path, "missing", "fetched once, not there now") for path in fetched_and_gone]
     for path in sorted({*present_files(dataset, folder), *_present(folder, [*published, *manifest.files])}):
         checks.append(_check(path, folder, published.get(path), manifest.files.get(path)))
     return sorted(checks, key=lambda check: check.path)
 
 
-def _check(
-    path: str, folder: Path, published: DatasetFile | None, fetched: ManifestEntry | None
-) -> FileCheck:
+def _check(path: str, folder: Path, published: DatasetFile | None, fetched: ManifestEntry | None) -> FileCheck:
     found = sha256_of(folder / path)
     checksum = published.sha256 if published else None
     if checksum == found:

@@ -14,11 +14,7 @@ def files_under(folder: Path, path: str) -> list[str]:
     if found.is_file():
         return [path]
     if found.is_dir():
-        return [
-            f"{path}/{entry.name}"
-            for entry in sorted(found.iterdir())
-            if entry.suffix.lower() in SLICE_SUFFIXES
-        ]
+        return [f"{path}/{entry.name}" for entry in sorted(found.iterdir()) if entry.suffix.lower() in SLICE_SUFFIXES]
     return []
 
 
@@ -49,9 +45,7 @@ def missing_files(dataset: Dataset, folder: Path) -> list[str]:
         layout = present_layout(volume, folder) or ([] if volume.optional else volume.layouts[0])
         expected += [path for part in layout for path in part_paths(part)]
     published = [file.path for file in dataset.files]
-    wanted = {
-        file for file in published if any(file == path or file.startswith(path + "/") for path in expected)
-    }
+    wanted = {file for file in published if any(file == path or file.startswith(path + "/") for path in expected)}
     absent = [file for file in published if file in wanted and not (folder / file).is_file()]
     unlisted = [
         path
@@ -78,9 +72,7 @@ def region_in_part(region_zyx: RegionZyx | None, part: Part, shape_zyx: tuple[in
     result = []
     for axis, (start, stop) in enumerate(region):
         if (start or 0) < 0 or (stop is not None and stop < 0):
-            raise InputError(
-                f"region {list(region)} counts from the end; give positions from 0 to {shape_zyx}"
-            )
+            raise InputError(f"region {list(region)} counts from the end; give positions from 0 to {shape_zyx}")
         size = (part.shape_zyx or shape_zyx)[axis]
         origin = part.origin_zyx[axis]
         low = max((start or 0) - origin, 0)

@@ -37,9 +37,7 @@ def load_manifest(folder: Path) -> Manifest:
     path = manifest_path(folder)
     if not path.exists():
         return Manifest()
-    return validated(
-        Manifest, read_json(path, "manifest"), f"manifest {path} (delete it and get the data again)"
-    )
+    return validated(Manifest, read_json(path, "manifest"), f"manifest {path} (delete it and get the data again)")
 
 
 def save_manifest(folder: Path, manifest: Manifest) -> None:

@@ -67,9 +67,7 @@ def _items(dataset: Dataset, spec: DomainSpec, split_part: SplitPart, root: Path
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    text = re.sub(
-        r"\[\s+([^\[\]{}\"]*?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text
-    )  # [z, y, x]
+    text = re.sub(r"\[\s+([^\[\]{}\"]*?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text)  # [z, y, x]
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
     temporary = path.with_name(path.name + ".tmp")

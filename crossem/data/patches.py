@@ -149,9 +149,7 @@ class EpochSampler(DistributedSampler):
         return len(range(self.rank, self.patches_per_epoch, self.num_replicas))
 
 
-def training_loader(
-    batch_size: int, steps_per_epoch: int, num_workers: int = 0, **domains: PatchDataset
-) -> DataLoader:
+def training_loader(batch_size: int, steps_per_epoch: int, num_workers: int = 0, **domains: PatchDataset) -> DataLoader:
     """Loader of ``steps_per_epoch`` batches ``{"source": {...}, "target": {...}}`` an epoch and process.
 
     Args:

@@ -36,12 +36,30 @@ class Stain:
 
 
 FIB_SEM = Stain(
-    cytoplasm=172, glia=150, mitochondria=104, membrane=82, membrane_nm=13, outline=74, cristae=14,
-    spots=62, cells=7, grain=9, grain_nm=32,
+    cytoplasm=172,
+    glia=150,
+    mitochondria=104,
+    membrane=82,
+    membrane_nm=13,
+    outline=74,
+    cristae=14,
+    spots=62,
+    cells=7,
+    grain=9,
+    grain_nm=32,
 )
 SS_TEM = Stain(
-    cytoplasm=186, glia=112, mitochondria=150, membrane=38, membrane_nm=10, outline=84, cristae=36,
-    spots=80, cells=9, grain=20, grain_nm=22,
+    cytoplasm=186,
+    glia=112,
+    mitochondria=150,
+    membrane=38,
+    membrane_nm=10,
+    outline=84,
+    cristae=36,
+    spots=80,
+    cells=9,
+    grain=20,
+    grain_nm=22,
 )
 SECTION_SAMPLES = 3
 """Layers of tissue whose mean is one section of the target."""

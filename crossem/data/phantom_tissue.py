@@ -95,9 +95,7 @@ def generate_tissue(
     return Tissue(tuple(voxel), cells, glia, boundary_nm, ids, depth_nm, spots)
 
 
-def smooth_noise(
-    shape_zyx: Sequence[int], scale_zyx: Sequence[float], rng: np.random.Generator
-) -> np.ndarray:
+def smooth_noise(shape_zyx: Sequence[int], scale_zyx: Sequence[float], rng: np.random.Generator) -> np.ndarray:
     """float32 noise of zero mean and unit variance that varies over `scale_zyx` voxels."""
     scale = np.maximum(np.asarray(scale_zyx, dtype=float), 1.0)
     coarse = tuple(np.ceil(2 * np.asarray(shape_zyx) / scale).astype(int) + 2)
@@ -131,9 +129,7 @@ class _Refine:
         return np.ascontiguousarray(volume[tuple(slice(s) for s in self.shape)])
 
 
-def _grow_neurites(
-    extent_nm: np.ndarray, rng: np.random.Generator
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def _grow_neurites(extent_nm: np.ndarray, rng: np.random.Generator) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Paths (n, 3) in nm and radii (n,) of tubes that cross the volume, thin axons to thick dendrites."""
     low, high = -_MARGIN_NM, extent_nm + _MARGIN_NM
     count = max(6, round(_NEURITES_PER_UM3 * np.prod((high - low) / 1000)))
@@ -282,9 +278,7 @@ def _tube(
     reach = radii.max() + 60
     low = np.maximum(0, np.floor((points.min(axis=0) - reach) / voxel)).astype(int)
     high = np.minimum(shape, np.ceil((points.max(axis=0) + reach) / voxel)).astype(int)
-    z, y, x = (
-        ((np.arange(a, b) + 0.5) * v).astype(np.float32) for a, b, v in zip(low, high, voxel, strict=True)
-    )
+    z, y, x = (((np.arange(a, b) + 0.5) * v).astype(np.float32) for a, b, v in zip(low, high, voxel, strict=True))
     depth = np.full((len(z), len(y), len(x)), -100, dtype=np.float32)
     for (pz, py, px), r in zip(points, radii, strict=True):
         square = ((z - pz) ** 2)[:, None, None] + (((y - py) ** 2)[:, None] + (x - px) ** 2)

@@ -114,11 +114,7 @@ class Dataset(_Strict):
     @property
     def files(self) -> list[DatasetFile]:
         """Every published file, in the order of the registry."""
-        return [
-            self._file(group, name, known)
-            for group in self.file_groups
-            for name, known in group.files.items()
-        ]
+        return [self._file(group, name, known) for group in self.file_groups for name, known in group.files.items()]
 
     @property
     def known_bytes(self) -> int | None:
@@ -178,13 +174,9 @@ class Registry(_Strict):
             for domain in (pair.source, pair.target):
                 dataset = self.datasets.get(domain.dataset)
                 if dataset is None or domain.label not in dataset.labels:
-                    raise ValueError(
-                        f"pair {name!r} names {domain.dataset}/{domain.label}, which is not there"
-                    )
+                    raise ValueError(f"pair {name!r} names {domain.dataset}/{domain.label}, which is not there")
                 if dataset.labels[domain.label].classes != pair.classes:
-                    raise ValueError(
-                        f"pair {name!r} and label {domain.dataset}/{domain.label} differ in classes"
-                    )
+                    raise ValueError(f"pair {name!r} and label {domain.dataset}/{domain.label} differ in classes")
         return self
 
 

@@ -30,9 +30,7 @@ def atomic_output(path: Path, suffix: str) -> Iterator[Path]:
         raise
     except (OSError, RuntimeError) as error:  # itk and h5py report a full disk as RuntimeError
         free_mb = _free_bytes(path.parent) / 1e6
-        raise InputError(
-            f"{path}: could not be written ({one_line(error)}); {free_mb:.0f} MB free there"
-        ) from error
+        raise InputError(f"{path}: could not be written ({one_line(error)}); {free_mb:.0f} MB free there") from error
     finally:
         _remove(temporary)
 
@@ -48,9 +46,7 @@ def check_output_folder(path: str | Path, needed_bytes: int = 0) -> Path:
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(b"0")
     except OSError as error:
-        raise InputError(
-            f"{folder}: output folder cannot be written ({one_line(error)}); choose another"
-        ) from error
+        raise InputError(f"{folder}: output folder cannot be written ({one_line(error)}); choose another") from error
     free = _free_bytes(folder)
     if free < needed_bytes:
         raise InputError(

@@ -28,9 +28,7 @@ def find_volumes(pattern_or_folder: str | Path) -> list[Path]:
     path = location.file
     if path.is_file() or suffix_of(path).endswith(".zarr"):
         if not suffix_of(path):
-            raise InputError(
-                f"{path}: unknown file extension; known are {known_suffixes()}, or a folder of slices"
-            )
+            raise InputError(f"{path}: unknown file extension; known are {known_suffixes()}, or a folder of slices")
         return [path]
     return _in_folder(path)
 
@@ -54,17 +52,14 @@ def _in_folder(folder: Path) -> list[Path]:
     entries = natsorted((e for e in folder.iterdir() if not e.name.startswith(".")), key=lambda e: e.name)
     volumes = [entry for entry in entries if _is_volume(entry)]
     if not volumes:
-        raise InputError(
-            f"{folder}: no volume in this folder; looked for {known_suffixes()}, and folders of slices"
-        )
+        raise InputError(f"{folder}: no volume in this folder; looked for {known_suffixes()}, and folders of slices")
     slices = [volume for volume in volumes if _is_slice(volume)]
     if not slices:
         return volumes
     stacks = [volume for volume in volumes if volume.is_file() and volume not in slices]
     if stacks:
         raise InputError(
-            f"{folder}: single slices ({slices[0].name}) and stacks ({stacks[0].name}) together;"
-            f" separate them"
+            f"{folder}: single slices ({slices[0].name}) and stacks ({stacks[0].name}) together; separate them"
         )
     return [folder]
 

@@ -67,7 +67,5 @@ def format_of(location: Location) -> Format:
     if location.file.is_dir() and (known is None or known.name != "OME-Zarr"):
         return SLICE_FOLDER
     if known is None:
-        raise InputError(
-            f"{location}: unknown file extension; known are {known_suffixes()}, or a folder of slices"
-        )
+        raise InputError(f"{location}: unknown file extension; known are {known_suffixes()}, or a folder of slices")
     return known

@@ -16,9 +16,7 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _SMALLEST_PLACEHOLDER_NM = 1e5  # 0.1 mm: programs write (1, 1, 1) mm when they know nothing
 
 
-def make_affine(
-    voxel_size_zyx_nm: Sequence[float], origin_xyz_nm: Sequence[float] = (0.0, 0.0, 0.0)
-) -> torch.Tensor:
+def make_affine(voxel_size_zyx_nm: Sequence[float], origin_xyz_nm: Sequence[float] = (0.0, 0.0, 0.0)) -> torch.Tensor:
     """Return the 4x4 float64 affine of an unrotated volume: affine[0, 2] = vx, [1, 1] = vy, [2, 0] = vz."""
     vz, vy, vx = check_voxel_size(voxel_size_zyx_nm)
     affine = torch.zeros(4, 4, dtype=torch.float64)
@@ -85,9 +83,7 @@ def is_plain(affine: np.ndarray) -> bool:
     """Whether a z, y, x affine has no flip and no rotation (the origin is free)."""
     vz, vy, vx = voxel_size_zyx_nm(affine)
     return bool(
-        np.allclose(
-            affine[:3, :3], make_affine((vz, vy, vx)).numpy()[:3, :3], rtol=0, atol=1e-6 * min(vz, vy, vx)
-        )
+        np.allclose(affine[:3, :3], make_affine((vz, vy, vx)).numpy()[:3, :3], rtol=0, atol=1e-6 * min(vz, vy, vx))
     )
 
 

@@ -115,7 +115,5 @@ def _find(file: h5py.File, location: Location) -> h5py.Dataset:
     if location.inner:
         raise InputError(f"{location}: no such 3D or 4D dataset; the file has {names}")
     if len(volumes) != 1:
-        raise InputError(
-            f"{location}: name the dataset, {location.file.name}:/NAME; 3D and 4D datasets there: {names}"
-        )
+        raise InputError(f"{location}: name the dataset, {location.file.name}:/NAME; 3D and 4D datasets there: {names}")
     return next(iter(volumes.values()))

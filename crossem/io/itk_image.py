@@ -25,17 +25,11 @@ def image_facts(location: Location) -> tuple[tuple[int, int, int], np.dtype, np.
     """Return (slowest-first shape, dtype, stored index -> RAS x, y, z in the file's unit)."""
     io = itk.ImageIOFactory.CreateImageIO(str(location.file), itk.CommonEnums.IOFileMode_ReadMode)
     if io is None:
-        raise InputError(
-            f"{location}: not a readable {location.file.suffix} file; it is empty, truncated or damaged"
-        )
+        raise InputError(f"{location}: not a readable {location.file.suffix} file; it is empty, truncated or damaged")
     io.SetFileName(str(location.file))
     io.ReadImageInformation()
     component = io.GetComponentTypeAsString(io.GetComponentType())
-    if (
-        io.GetNumberOfComponents() != 1
-        or io.GetNumberOfDimensions() not in (2, 3)
-        or component not in _DTYPES
-    ):
+    if io.GetNumberOfComponents() != 1 or io.GetNumberOfDimensions() not in (2, 3) or component not in _DTYPES:
         raise InputError(
             f"{location}: {io.GetNumberOfDimensions()}D, {io.GetNumberOfComponents()} channels of"
             f" {component};"

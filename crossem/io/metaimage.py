@@ -69,16 +69,10 @@ def _header_fields(location: Location) -> dict[str, str]:
 def _check_size(location: Location, fields: dict[str, str], nbytes: int) -> None:
     """itk prints to the console about a short file, so look first."""
     name = fields["ElementDataFile"]
-    if (
-        fields.get("CompressedData", "False").lower() == "true"
-        or name.upper().startswith("LIST")
-        or "%" in name
-    ):
+    if fields.get("CompressedData", "False").lower() == "true" or name.upper().startswith("LIST") or "%" in name:
         return
     data_file = location.file if name.upper() == "LOCAL" else location.file.parent / name
     if not data_file.exists():
         raise InputError(f"{location}: its data file {data_file.name} is missing; keep both in one folder")
     if data_file.stat().st_size < nbytes:
-        raise InputError(
-            f"{data_file}: truncated, {data_file.stat().st_size} bytes where {nbytes} are needed"
-        )
+        raise InputError(f"{data_file}: truncated, {data_file.stat().st_size} bytes where {nbytes} are needed")

@@ -29,9 +29,7 @@ def read_header(location: Location) -> VolumeHeader:
     with _open(location) as mrc:
         head = mrc.header
         if mrc.data is None or mrc.data.ndim not in (2, 3):
-            raise InputError(
-                f"{location}: MRC of shape {getattr(mrc.data, 'shape', None)}; one 3D volume is expected"
-            )
+            raise InputError(f"{location}: MRC of shape {getattr(mrc.data, 'shape', None)}; one 3D volume is expected")
         shape = (1,) * (3 - mrc.data.ndim) + mrc.data.shape
         sizes = [_cell_size(head.cella[axis], head[f"m{axis}"]) for axis in "zyx"]
         unit_cell = all(size == 1 for size in sizes)

@@ -26,9 +26,7 @@ def read_header(location: Location) -> VolumeHeader:
     image = nib.load(location.file)
     shape = image.shape + (1,) * (3 - len(image.shape))
     if len(shape) > 3 and any(size != 1 for size in shape[3:]):
-        raise InputError(
-            f"{location}: NIfTI of shape {shape} has more than 3 axes; give one 3D volume a file"
-        )
+        raise InputError(f"{location}: NIfTI of shape {shape} has more than 3 axes; give one 3D volume a file")
     unit = image.header.get_xyzt_units()[0]
     factor = nm_per_unit(unit)
     # float32 headers: the shortest decimal of each number is what was meant (0.0475, not 0.04749999940395355)

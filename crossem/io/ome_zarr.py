@@ -86,9 +86,7 @@ def _open(location: Location) -> tuple[zarr.Array, str, dict]:
     axes = "".join(names)
     lengths = dict(zip(axes, node.shape, strict=False))
     if not set("zyx") <= set(axes) <= set("tczyx") or len(axes) != node.ndim or lengths.get("t", 1) != 1:
-        raise InputError(
-            f"{location}: axes {axes!r} of shape {node.shape}; one 3D volume ((c,) z, y, x) is expected"
-        )
+        raise InputError(f"{location}: axes {axes!r} of shape {node.shape}; one 3D volume ((c,) z, y, x) is expected")
     return node, axes, multiscale
 
 
@@ -106,9 +104,7 @@ def _check_blosc_chunks(array: zarr.Array, location: Location) -> None:
 
 
 def _only_array(group: zarr.Group, location: Location) -> zarr.Array:
-    arrays = {
-        name: a for name, a in group.members(max_depth=None) if isinstance(a, zarr.Array) and a.ndim in (3, 4)
-    }
+    arrays = {name: a for name, a in group.members(max_depth=None) if isinstance(a, zarr.Array) and a.ndim in (3, 4)}
     if len(arrays) == 1:
         return next(iter(arrays.values()))
     names = " ".join(sorted(arrays)) or "none"

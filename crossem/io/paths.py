@@ -18,11 +18,7 @@ def check_exists(path: Path) -> None:
     except OSError:
         names = []
     close = difflib.get_close_matches(missing.name, names, n=3, cutoff=0.6)
-    hint = (
-        f"did you mean {' or '.join(close)}?"
-        if close
-        else f"{missing.parent.resolve()} has no {missing.name!r}"
-    )
+    hint = f"did you mean {' or '.join(close)}?" if close else f"{missing.parent.resolve()} has no {missing.name!r}"
     raise InputError(f"{path}: not found; {hint}")
 
 

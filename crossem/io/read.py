@@ -59,9 +59,7 @@ def read_volume(
     data = _guarded(kind, location, lambda: kind.module.read_data(location, stored_region))
     expected = (header.shape[0], *(s.stop - s.start for s in stored_region))
     if data.shape != expected:
-        raise InputError(
-            f"{location}: {data.shape} read where {expected} was announced; the file seems damaged"
-        )
+        raise InputError(f"{location}: {data.shape} read where {expected} was announced; the file seems damaged")
     data = data.transpose(0, *(1 + axis for axis in to_zyx))
     affine = geometry.shift_origin(affine, [start for start, _ in pairs])
     meta = {
@@ -92,8 +90,7 @@ def _guarded(kind: Format, location: Location, action: Callable[[], _T]) -> _T:
         raise
     except Exception as error:
         raise InputError(
-            f"{location}: cannot be read as {kind.name}; the file is empty, truncated or damaged"
-            f" ({one_line(error)})"
+            f"{location}: cannot be read as {kind.name}; the file is empty, truncated or damaged ({one_line(error)})"
         ) from error
 
 
@@ -125,14 +122,10 @@ def _short(sizes: Sequence[float]) -> str:
     return "(" + ", ".join(f"{size:g}" for size in sizes) + ")"
 
 
-def _to_metatensor(
-    data: np.ndarray, affine: np.ndarray, meta: dict[str, object], path: str | Path
-) -> MetaTensor:
+def _to_metatensor(data: np.ndarray, affine: np.ndarray, meta: dict[str, object], path: str | Path) -> MetaTensor:
     native = data.dtype.newbyteorder("=")
     if native.kind not in "biuf" or native.itemsize > 8:
-        raise InputError(
-            f"{path}: voxels of type {native} are not supported; convert to an 8- or 16-bit grey volume"
-        )
+        raise InputError(f"{path}: voxels of type {native} are not supported; convert to an 8- or 16-bit grey volume")
     if native == np.uint64 and data.size and data.max() > np.iinfo(np.int64).max:
         raise InputError(f"{path}: uint64 values above 2**63 are not supported; relabel to smaller numbers")
     target = np.dtype(_TORCH_DTYPE.get(native.name, native))

@@ -23,12 +23,10 @@ def resolve_region(
         pairs = []
     if len(pairs) != 3:
         raise InputError(
-            f"{what}: region_zyx is {region_zyx!r}: give [[z0, z1], [y0, y1], [x0, x1]], whole"
-            f" numbers or null"
+            f"{what}: region_zyx is {region_zyx!r}: give [[z0, z1], [y0, y1], [x0, x1]], whole numbers or null"
         )
     return tuple(
-        _resolve_axis(axis, pair, int(size), what)
-        for axis, pair, size in zip("zyx", pairs, shape_zyx, strict=True)
+        _resolve_axis(axis, pair, int(size), what) for axis, pair, size in zip("zyx", pairs, shape_zyx, strict=True)
     )
 
 
@@ -44,11 +42,8 @@ def _resolve_axis(axis: str, pair: tuple[int | None, int | None], size: int, wha
     stop = size if stop is None else stop + size if stop < 0 else stop
     if not (0 <= start <= size and 0 <= stop <= size):
         raise InputError(
-            f"{what}: region {list(pair)} along {axis} reaches outside the volume, which has {size}"
-            f" voxels there"
+            f"{what}: region {list(pair)} along {axis} reaches outside the volume, which has {size} voxels there"
         )
     if start >= stop:
-        raise InputError(
-            f"{what}: region {list(pair)} along {axis} is empty (the volume has {size} voxels there)"
-        )
+        raise InputError(f"{what}: region {list(pair)} along {axis} is empty (the volume has {size} voxels there)")
     return start, stop

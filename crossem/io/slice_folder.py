@@ -24,9 +24,7 @@ KEEPS_DIRECTIONS = False
 
 def slice_files(folder: Path) -> list[Path]:
     """The slices in natural order; InputError: none, two file types, a number missing or double."""
-    files = natsorted(
-        (f for f in folder.iterdir() if f.suffix.lower() in SLICE_SUFFIXES and f.name[0] != "."), str
-    )
+    files = natsorted((f for f in folder.iterdir() if f.suffix.lower() in SLICE_SUFFIXES and f.name[0] != "."), str)
     if not files:
         raise InputError(
             f"{folder}: a folder without {', '.join(SLICE_SUFFIXES)} slices; give a stack file or its folder"
@@ -34,9 +32,7 @@ def slice_files(folder: Path) -> list[Path]:
     first_kind = _kind(files[0])
     other = next((f for f in files if _kind(f) != first_kind), None)
     if other is not None:
-        raise InputError(
-            f"{folder}: has slices of two types, {files[0].name} and {other.name}; keep one type a folder"
-        )
+        raise InputError(f"{folder}: has slices of two types, {files[0].name} and {other.name}; keep one type a folder")
     _check_numbers(folder, files)
     return files
 
@@ -84,9 +80,7 @@ def _check_numbers(folder: Path, files: list[Path]) -> None:
     steps = np.diff(numbers)
     if (steps == 0).any():
         first = int(np.argmin(steps))
-        raise InputError(
-            f"{folder}: {files[first].name} and {files[first + 1].name} have the same number; remove one"
-        )
+        raise InputError(f"{folder}: {files[first].name} and {files[first + 1].name} have the same number; remove one")
     if len(numbers) > 2 and len(set(steps.tolist())) == 1:
         return  # every n-th slice, regular
     missing = sorted(set(range(numbers[0], numbers[-1])) - set(numbers))
@@ -108,16 +102,12 @@ def _facts(file: Path, _modified: int) -> tuple[tuple[int, int], str]:
             series = tif.series[0]
             sizes = dict(zip(series.axes, series.shape, strict=True))
             if any(size > 1 for axis, size in sizes.items() if axis not in "YXS"):
-                raise InputError(
-                    f"{file}: a stack of shape {series.shape} among slices; give stacks one by one"
-                )
+                raise InputError(f"{file}: a stack of shape {series.shape} among slices; give stacks one by one")
             return (sizes["Y"], sizes["X"]), np.dtype(series.dtype).newbyteorder("=").name
     except InputError:
         raise
     except Exception as error:
-        raise InputError(
-            f"{file}: cannot be read; it is empty, truncated or damaged ({one_line(error)})"
-        ) from error
+        raise InputError(f"{file}: cannot be read; it is empty, truncated or damaged ({one_line(error)})") from error
 
 
 def _pillow_dtype(mode: str) -> str:

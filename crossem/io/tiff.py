@@ -154,9 +154,7 @@ def _check_complete(tif: tifffile.TiffFile, location: Location) -> None:
     for number, page in enumerate(tif.pages):
         end = max((o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)), default=0)
         if end > handle.size:
-            raise InputError(
-                f"{location}: truncated, the data of section {number} go on beyond the end of the file"
-            )
+            raise InputError(f"{location}: truncated, the data of section {number} go on beyond the end of the file")
 
 
 def _voxel_size(tif: tifffile.TiffFile) -> np.ndarray | None:

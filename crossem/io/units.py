@@ -27,10 +27,7 @@ def nm_per_unit(name: str | None) -> Decimal | None:
 def to_nm(values: np.ndarray, factor: Decimal) -> np.ndarray:
     """Multiply each value, taken as its shortest decimal, by `factor`; float64 of the same shape."""
     values = np.asarray(values)
-    exact = [
-        float(Decimal(np.format_float_scientific(v)) * factor) if np.isfinite(v) else v
-        for v in values.ravel()
-    ]
+    exact = [float(Decimal(np.format_float_scientific(v)) * factor) if np.isfinite(v) else v for v in values.ravel()]
     return np.array(exact, dtype=np.float64).reshape(values.shape)
 
 

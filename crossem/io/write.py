@@ -55,9 +55,7 @@ def _to_array(volume: torch.Tensor | np.ndarray, path: str | Path) -> np.ndarray
         volume = (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy()
     data = np.asarray(volume)
     if data.ndim != 4 or 0 in data.shape:
-        raise InputError(
-            f"{path}: a volume of shape {data.shape} was to be written; it has to be (C, Z, Y, X), none 0"
-        )
+        raise InputError(f"{path}: a volume of shape {data.shape} was to be written; it has to be (C, Z, Y, X), none 0")
     if data.dtype == bool:
         return data.astype(np.uint8)
     return data.astype(np.float32) if data.dtype == np.float16 else data
@@ -66,9 +64,7 @@ def _to_array(volume: torch.Tensor | np.ndarray, path: str | Path) -> np.ndarray
 def _check_supported(kind: Format, data: np.ndarray, path: str | Path) -> None:
     module = kind.module
     if data.dtype.name not in module.DTYPES:
-        raise InputError(
-            f"{path}: {kind.name} cannot hold {data.dtype}; convert to one of {', '.join(module.DTYPES)}"
-        )
+        raise InputError(f"{path}: {kind.name} cannot hold {data.dtype}; convert to one of {', '.join(module.DTYPES)}")
     if data.shape[0] > module.MAX_CHANNELS:
         raise InputError(
             f"{path}: {data.shape[0]} channels do not fit a {kind.name} file; write .ome.tif, .h5 or .zarr"
@@ -83,9 +79,7 @@ def _affine_of(volume: object, voxel_size_zyx_nm: Sequence[float] | None, path: 
         affine = None if np.array_equal(candidate, np.eye(4)) else candidate
     if voxel_size_zyx_nm is None:
         if affine is None:
-            raise InputError(
-                f"{path}: the volume to write has no voxel size; pass voxel_size_zyx_nm=[z, y, x] in nm"
-            )
+            raise InputError(f"{path}: the volume to write has no voxel size; pass voxel_size_zyx_nm=[z, y, x] in nm")
         return affine
     sizes = geometry.check_voxel_size(voxel_size_zyx_nm)
     return geometry.plain_affine(sizes) if affine is None else geometry.with_voxel_size(affine, sizes)

@@ -12,6 +12,7 @@ import torch
 from ignite.engine import Engine
 
 from crossem.errors import InputError
+from crossem.io import atomic_output, check_output_folder
 
 logger = logging.getLogger(__name__)
 CHECKPOINT = "checkpoint.pt"
@@ -19,12 +20,8 @@ CHECKPOINT = "checkpoint.pt"
 
 def save_atomically(content: Any, path: Path) -> None:
     """``torch.save`` that never leaves a part of a file under the final name."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with atomic_output(path, path.suffix) as temporary:
         torch.save(content, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class Checkpoint:
@@ -78,5 +75,4 @@ def prepare_output_dir(output_dir: str | Path, resume: bool) -> Path:
             number += 1
         os.replace(output_dir, kept)
         logger.info("the earlier run in %s is kept as %s", output_dir, kept)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    return output_dir
+    return check_output_folder(output_dir)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -14,6 +13,7 @@ from ignite.handlers.tqdm_logger import ProgressBar
 from monai.engines import SupervisedEvaluator
 from torch.utils.tensorboard import SummaryWriter
 
+from crossem.io import atomic_output
 from crossem.report import overlay_rgb
 
 CSV_NAME = "log.csv"
@@ -68,9 +68,7 @@ class TrainingLog:
         z = label.shape[1] // 2
         # the image is on the working grid, label and prediction are on the file's
         raw = image[0, round((z + 0.5) * image.shape[1] / label.shape[1] - 0.5)].cpu().numpy()
-        rows, columns = (
-            np.linspace(0, raw.shape[a] - 1, label.shape[a + 2]).round().astype(int) for a in range(2)
-        )
+        rows, columns = (np.linspace(0, raw.shape[a] - 1, label.shape[a + 2]).round().astype(int) for a in range(2))
         raw = raw[np.ix_(rows, columns)]
         self.images = {
             "truth": overlay_rgb(raw, label[0, z].cpu().numpy()),
@@ -97,9 +95,8 @@ class TrainingLog:
 
     def _write_csv(self) -> None:
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        temporary = self.output_dir / f".{CSV_NAME}.tmp"
-        with temporary.open("w", newline="") as file:
+        path = self.output_dir / CSV_NAME
+        with atomic_output(path, path.suffix) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self.rows)
-        os.replace(temporary, self.output_dir / CSV_NAME)

@@ -13,9 +13,7 @@ _CHUNK_VOXELS = 1 << 22  # bounds the int64 temporaries to some tens of MiB, wha
 Labels = torch.Tensor | np.ndarray
 
 
-def confusion_matrix(
-    prediction: Labels, truth: Labels, num_classes: int, mask: Labels | None = None
-) -> torch.Tensor:
+def confusion_matrix(prediction: Labels, truth: Labels, num_classes: int, mask: Labels | None = None) -> torch.Tensor:
     """Count the voxels of every (true class, predicted class) pair.
 
     Args:

@@ -59,9 +59,7 @@ class ConfusionScore(Metric):
             return
         pred, label = output
         classes = len(self.class_names)
-        self._confusion += confusion_matrix(
-            self._class_map(pred, "pred"), self._class_map(label, "label"), classes
-        )
+        self._confusion += confusion_matrix(self._class_map(pred, "pred"), self._class_map(label, "label"), classes)
 
     def scores(self) -> SegmentationScores:
         """All scores of the voxels counted so far."""

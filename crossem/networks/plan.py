@@ -36,6 +36,11 @@ class UNetPlan:
             divisor = [d * s for d, s in zip(divisor, stride, strict=True)]
         return tuple(divisor)
 
+    @property
+    def window_divisor_zyx(self) -> Triple:
+        """Multiples of this leave two voxels an axis at the coarsest level, which the normalisation needs."""
+        return tuple(2 * d for d in self.divisor_zyx)
+
 
 def plan_unet(
     voxel_size_zyx_nm: Sequence[float],

@@ -40,7 +40,7 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         features: list[Tensor] = []
-        for pool, level in zip(self.pools, self.levels):
+        for pool, level in zip(self.pools, self.levels):  # noqa: B905 (TorchScript)
             x = level(pool(x))
             features.append(x)
         return features
@@ -73,7 +73,7 @@ class Decoder(nn.Module):
         """Decoder features, coarsest first: levels ``plan.levels - 2`` to 0."""
         x = encoded[-1]
         decoded: list[Tensor] = []
-        for i, (up, level) in enumerate(zip(self.ups, self.levels)):
+        for i, (up, level) in enumerate(zip(self.ups, self.levels)):  # noqa: B905 (TorchScript)
             x = up(x)
             if self.skips:
                 x = x + encoded[len(encoded) - 2 - i]

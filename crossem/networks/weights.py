@@ -24,7 +24,9 @@ def load_weights(network: AnisotropicUNet, path: str | PathLike) -> AnisotropicU
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise InputError(f"checkpoint {path} cannot be read ({type(error).__name__}): train or copy it again") from error
+        raise InputError(
+            f"checkpoint {path} cannot be read ({type(error).__name__}): train or copy it again"
+        ) from error
     mismatch = _first_mismatch(network.state_dict(), state)
     if mismatch:
         raise InputError(f"checkpoint {path} belongs to another architecture: {mismatch}")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
+
+from crossem.io import atomic_output, check_output_folder
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ class ScoreReport:
     """
 
     def __init__(self, output_dir: str | Path, checkpoint: str | Path) -> None:
-        self.path, self.checkpoint = Path(output_dir) / "scores.json", Path(checkpoint)
+        self.path, self.checkpoint = check_output_folder(output_dir) / "scores.json", Path(checkpoint)
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.COMPLETED, self.write)
@@ -31,8 +32,7 @@ class ScoreReport:
         scores = {name: float(value) for name, value in engine.state.metrics.items()}
         images = [str(item["image"]) for item in engine.data_loader.dataset.data]
         report = {"checkpoint": str(self.checkpoint), "images": images, "scores": scores}
-        temporary = self.path.with_name(f".{self.path.name}.tmp")
-        temporary.write_text(json.dumps(report, indent=2) + "\n")
-        os.replace(temporary, self.path)
+        with atomic_output(self.path, self.path.suffix) as temporary:
+            temporary.write_text(json.dumps(report, indent=2) + "\n")
         logger.info("%s", ", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
         logger.info("scores of %s written to %s", self.checkpoint, self.path)

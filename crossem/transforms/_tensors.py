@@ -15,9 +15,7 @@ def plain(volume: Any) -> torch.Tensor:
     """The (C, Z, Y, X) values as a plain tensor sharing memory; MetaTensor arithmetic costs 50 us a step."""
     tensor = volume.as_tensor() if isinstance(volume, MetaTensor) else torch.as_tensor(volume)
     if tensor.ndim != 4:
-        raise InputError(
-            f"volume of shape {tuple(tensor.shape)} is not (C, Z, Y, X): add the missing axes first"
-        )
+        raise InputError(f"volume of shape {tuple(tensor.shape)} is not (C, Z, Y, X): add the missing axes first")
     return tensor
 
 

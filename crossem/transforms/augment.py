@@ -5,7 +5,12 @@ from __future__ import annotations
 from monai.transforms import Compose
 
 from crossem.errors import InputError
-from crossem.transforms.augment_intensity import RandDarkBlobsd, RandEMBlurd, RandEMNoised, RandSliceIntensityd
+from crossem.transforms.augment_intensity import (
+    RandDarkBlobsd,
+    RandEMBlurd,
+    RandEMNoised,
+    RandSliceIntensityd,
+)
 from crossem.transforms.augment_sections import RandDropSlicesd, RandShiftSlicesd
 from crossem.transforms.augment_spatial import RandElasticd, RandFlipRotate90d
 

@@ -119,9 +119,7 @@ class RandEMNoised(_RandIntensityd):
         gaussian, poisson = self.R.uniform(*self.gaussian_std), self.R.uniform(*self.poisson_std)
         # a generator seeded from R: float32 normals, three times as fast as RandomState's
         generator = np.random.default_rng(self.R.randint(2**31))
-        noise = torch.from_numpy(generator.standard_normal(tuple(image.shape), dtype=np.float32)).to(
-            image.device
-        )
+        noise = torch.from_numpy(generator.standard_normal(tuple(image.shape), dtype=np.float32)).to(image.device)
         signal = image - image.min()
         signal = signal / signal.mean().clamp(min=1e-6)
         return image + noise * (signal * poisson**2 + gaussian**2).sqrt_()
@@ -215,9 +213,7 @@ def _gamma_curve(image: torch.Tensor, gamma: torch.Tensor) -> torch.Tensor:
     return curved.sub_(curved_mean).mul_(std / curved_std.clamp(min=1e-6)).add_(mean)
 
 
-def _paint_ellipsoid(
-    image: torch.Tensor, centre_zyx: Sequence[int], radii_zyx: Sequence[float], value: float
-) -> None:
+def _paint_ellipsoid(image: torch.Tensor, centre_zyx: Sequence[int], radii_zyx: Sequence[float], value: float) -> None:
     """Blend `value` into (C, Z, Y, X) within an ellipsoid with an edge one pixel soft; in place."""
     box, squares = [slice(None)], torch.zeros(())
     for axis, (centre, radius) in enumerate(zip(centre_zyx, radii_zyx, strict=True)):

@@ -110,9 +110,7 @@ class RandShiftSlicesd(RandomizableTransform, MapTransform):
         MapTransform.__init__(self, keys, allow_missing_keys)
         RandomizableTransform.__init__(self, checked_number("prob", prob, maximum=1.0))
         if max_shift_px < 1 or max_slices < 1:
-            raise InputError(
-                f"max_shift_px is {max_shift_px} and max_slices {max_slices}: give at least 1 of each"
-            )
+            raise InputError(f"max_shift_px is {max_shift_px} and max_slices {max_slices}: give at least 1 of each")
         self.max_shift_px, self.max_slices = max_shift_px, max_slices
         self.step_prob = checked_number("step_prob", step_prob, maximum=1.0)
 

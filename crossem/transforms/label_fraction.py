@@ -49,9 +49,7 @@ class LabelFractiond(MapTransform):
             labelled = max(1, round(self.fraction * length))
             beyond = (self.axis, labelled, length - labelled)
             old = d.get(self.weight_key)
-            weight = (
-                torch.ones((1, *label.shape[1:])) if old is None else plain(old).to(torch.float32, copy=True)
-            )
+            weight = torch.ones((1, *label.shape[1:])) if old is None else plain(old).to(torch.float32, copy=True)
             weight.narrow(*beyond).zero_()
             kept = label.clone()
             kept.narrow(*beyond).zero_()

@@ -36,9 +36,7 @@ def map_labels(labels: np.ndarray, mapping: Mapping[int, int], name: str = "labe
     if unknown.any():
         values = ", ".join(f"{v:g}" for v in np.unique(labels[unknown])[:5])
         allowed = ", ".join(str(v) for v in old)
-        raise InputError(
-            f"{name} has the value(s) {values} that the mapping lacks: it maps {allowed}; add them"
-        )
+        raise InputError(f"{name} has the value(s) {values} that the mapping lacks: it maps {allowed}; add them")
     return new[position]
 
 
@@ -88,9 +86,7 @@ class MapLabelsd(MapTransform):
         InputError: for a value that `mapping` lacks.
     """
 
-    def __init__(
-        self, keys: KeysCollection, mapping: Mapping[int, int], allow_missing_keys: bool = False
-    ) -> None:
+    def __init__(self, keys: KeysCollection, mapping: Mapping[int, int], allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
         _sorted_mapping(mapping)
         self.mapping = dict(mapping)
@@ -142,8 +138,6 @@ def _sorted_mapping(mapping: Mapping[int, int]) -> tuple[np.ndarray, np.ndarray]
     except (TypeError, ValueError) as error:
         raise InputError(f"label mapping {dict(mapping)} is not from integers to integers") from error
     if not pairs or not all(0 <= new <= 255 for _, new in pairs):
-        raise InputError(
-            f"label mapping {dict(mapping)} must map at least one value, to class indices 0..255"
-        )
+        raise InputError(f"label mapping {dict(mapping)} must map at least one value, to class indices 0..255")
     old, new = zip(*pairs, strict=True)
     return np.array(old, dtype=np.int64), np.array(new, dtype=np.uint8)

@@ -79,9 +79,7 @@ class LoadVolumed(MapTransform):
 
     def _load(self, key: Hashable, path: object, size: Sequence[float] | None, region: object) -> MetaTensor:
         if not isinstance(path, str | Path):
-            raise InputError(
-                f"{key!r} of a datalist item is {type(path).__name__}; it has to be the path of a volume"
-            )
+            raise InputError(f"{key!r} of a datalist item is {type(path).__name__}; it has to be the path of a volume")
         return read_volume(path, size, region)
 
     def _load_label(
@@ -92,12 +90,7 @@ class LoadVolumed(MapTransform):
         region: object,
         image: MetaTensor | None,
     ) -> MetaTensor:
-        if (
-            size is None
-            and image is not None
-            and isinstance(path, str | Path)
-            and not read_header(path).size_known
-        ):
+        if size is None and image is not None and isinstance(path, str | Path) and not read_header(path).size_known:
             size = voxel_size_zyx_nm(image)
         label = self._load(key, path, size, region)
         values = _class_values(label, self.num_classes)
@@ -130,9 +123,7 @@ class SaveVolumed(MapTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         if output_ext is not None and not suffix_of(f"name{output_ext}"):
-            raise InputError(
-                f"output_ext is {output_ext!r}: give a known file extension such as '.tif' or '.nii.gz'"
-            )
+            raise InputError(f"output_ext is {output_ext!r}: give a known file extension such as '.tif' or '.nii.gz'")
         self.output_dir = check_output_folder(output_dir)
         self.output_postfix = output_postfix
         self.output_ext = output_ext
@@ -145,9 +136,7 @@ class SaveVolumed(MapTransform):
             volume = item[key]
             source = str(volume.meta.get("filename_or_obj", "")) if isinstance(volume, MetaTensor) else ""
             if not source:
-                raise InputError(
-                    f"{key!r} has no file name in its meta; save a MetaTensor that LoadVolumed made"
-                )
+                raise InputError(f"{key!r} has no file name in its meta; save a MetaTensor that LoadVolumed made")
             typed = _as_type(volume, self.dtype, f"{key!r} of {source}")
             path = self._output_path(source, str(volume.meta.get("region_zyx")))
             write_volume(path, typed)
@@ -216,9 +205,7 @@ def _class_values(label: MetaTensor, num_classes: int | None) -> np.ndarray:
         shown = ", ".join(f"{value:g}" for value in bad[:_MAX_NAMED_VALUES])
         more = f" and {bad.size - _MAX_NAMED_VALUES} more" if bad.size > _MAX_NAMED_VALUES else ""
         allowed = f"0..{num_classes - 1}" if num_classes is not None else "whole numbers from 0"
-        raise InputError(
-            f"{name}: label values {shown}{more} are no classes; allowed are {allowed}: remap the labels"
-        )
+        raise InputError(f"{name}: label values {shown}{more} are no classes; allowed are {allowed}: remap the labels")
     return values
 
 
@@ -227,9 +214,7 @@ def _check_same_grid(image: MetaTensor, other: MetaTensor) -> None:
     names = [volume.meta["filename_or_obj"] for volume in (image, other)]
     shapes = [tuple(volume.shape[1:]) for volume in (image, other)]
     if shapes[0] != shapes[1]:
-        raise InputError(
-            f"{names[0]} is {shapes[0]} (z, y, x), but {names[1]} is {shapes[1]}; they need one shape"
-        )
+        raise InputError(f"{names[0]} is {shapes[0]} (z, y, x), but {names[1]} is {shapes[1]}; they need one shape")
     sizes = [voxel_size_zyx_nm(volume) for volume in (image, other)]
     if any(abs(a - b) > _SIZE_TOLERANCE * a for a, b in zip(*sizes, strict=True)):
         warnings.warn(
@@ -248,12 +233,8 @@ def _as_type(volume: MetaTensor, dtype: np.dtype, what: str) -> MetaTensor:
         limits = np.iinfo(dtype)
         low, high = array.min(), array.max()
         if not (low >= limits.min and high <= limits.max):
-            raise InputError(
-                f"{what}: values from {low:g} to {high:g} do not fit {dtype}; choose a larger dtype"
-            )
+            raise InputError(f"{what}: values from {low:g} to {high:g} do not fit {dtype}; choose a larger dtype")
         if array.dtype.kind == "f" and (array != np.floor(array)).any():
-            raise InputError(
-                f"{what}: fractions cannot be saved as {dtype}; threshold them first, or save as float32"
-            )
+            raise InputError(f"{what}: fractions cannot be saved as {dtype}; threshold them first, or save as float32")
     meta = {key: value for key, value in volume.meta.items() if key != "affine"}
     return MetaTensor(torch.from_numpy(np.array(array, dtype=dtype)), affine=volume.affine, meta=meta)

@@ -68,9 +68,7 @@ class NormalizeSlicesd(MapTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         if len(percentiles) != 2 or not 0.0 <= percentiles[0] < percentiles[1] <= 100.0:
-            raise InputError(
-                f"percentiles is {list(percentiles)}: give [low, high] with 0 <= low < high <= 100"
-            )
+            raise InputError(f"percentiles is {list(percentiles)}: give [low, high] with 0 <= low < high <= 100")
         self.percentiles = tuple(percentiles)
         self.limit = checked_number("limit", limit, minimum=1e-3)
 
@@ -81,9 +79,7 @@ class NormalizeSlicesd(MapTransform):
         return d
 
 
-def _normalize_slice(
-    values: torch.Tensor, out: torch.Tensor, percentiles: Sequence[float], limit: float
-) -> None:
+def _normalize_slice(values: torch.Tensor, out: torch.Tensor, percentiles: Sequence[float], limit: float) -> None:
     if not bool(torch.isfinite(values.sum())):
         finite = torch.isfinite(values)
         known = values[finite]

@@ -137,9 +137,7 @@ class ResampleVoxelSized(MapTransform, InvertibleTransform):
 
     def _resample(self, volume: Any, key: Hashable) -> MetaTensor:
         if not isinstance(volume, MetaTensor):
-            raise InputError(
-                f"{key} has no voxel size: load it with LoadVolumed, or give a MetaTensor with its affine"
-            )
+            raise InputError(f"{key} has no voxel size: load it with LoadVolumed, or give a MetaTensor with its affine")
         shape_in, affine_in = tuple(volume.shape[1:]), volume.affine.to(torch.float64)
         shape_out = working_shape_zyx(
             shape_in, geometry.voxel_size_zyx_nm(affine_in), self.voxel_size_zyx_nm, self.tolerance

@@ -24,9 +24,7 @@ from crossem.transforms.separable import apply_along_axis, gaussian_matrix
 _EDT_THREADS = 2
 
 
-def entropy_weight_map(
-    labels: np.ndarray, num_classes: int, window_zyx: Sequence[int] = (1, 5, 5)
-) -> np.ndarray:
+def entropy_weight_map(labels: np.ndarray, num_classes: int, window_zyx: Sequence[int] = (1, 5, 5)) -> np.ndarray:
     """
     Shannon entropy of the labels in the window around each voxel (Roy and Chakraborty, section 4.1).
 
@@ -48,8 +46,7 @@ def entropy_weight_map(
     _check_entropy(num_classes, window_zyx)
     if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
         raise InputError(
-            f"label has values {labels.min()}..{labels.max()}, num_classes is {num_classes}: "
-            "map them with MapLabelsd"
+            f"label has values {labels.min()}..{labels.max()}, num_classes is {num_classes}: map them with MapLabelsd"
         )
     inside = _voxels_inside(labels.shape, window_zyx)
     # H = log N - sum_c n_c log n_c / N, with n log n from a table: counts are small integers
@@ -101,9 +98,7 @@ def distance_weight_map(
     smooth = torch.from_numpy(np.ascontiguousarray(distance, dtype=np.float32)).clamp_(max=max_distance_nm)
     for axis in (1, 2) if in_plane else (0, 1, 2):
         if sigma_nm > 0:
-            smooth = apply_along_axis(
-                smooth, gaussian_matrix(smooth.shape[axis], sigma_nm / size[axis]), axis
-            )
+            smooth = apply_along_axis(smooth, gaussian_matrix(smooth.shape[axis], sigma_nm / size[axis]), axis)
     return _with_mean_one(smooth.clamp_(min=0.0).numpy(), minimum=0.0)
 
 

@@ -15,7 +15,18 @@ from crossem.io import read_volume, voxel_size_zyx_nm
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLES = sorted(p.name for p in (ROOT / "bundles").iterdir() if (p / "configs" / "metadata.json").is_file())
-FAST = ("--steps_per_epoch", 2, "--batch_size", 1, "--roi_size_zyx", "[8,64,64]", "--z_phases", 1, "--val_interval", 1)
+FAST = (
+    "--steps_per_epoch",
+    2,
+    "--batch_size",
+    1,
+    "--roi_size_zyx",
+    "[8,64,64]",
+    "--z_phases",
+    1,
+    "--val_interval",
+    1,
+)
 META_SCHEMA = ROOT / "tests" / "bundles" / "meta_schema.json"
 
 
@@ -96,7 +107,16 @@ def test_resume_equals_an_uninterrupted_run(bundle, phantom, trained, monai_bund
     common = ("--datalist", phantom, "--output_dir", tmp_path / "run", *FAST)
     monai_bundle("run", "training", "--config_file", "configs/train.json", "--epochs", 1, *common, cwd=bundle)
     monai_bundle(
-        "run", "training", "--config_file", "configs/train.json", "--epochs", 2, "--resume", "True", *common, cwd=bundle
+        "run",
+        "training",
+        "--config_file",
+        "configs/train.json",
+        "--epochs",
+        2,
+        "--resume",
+        "True",
+        *common,
+        cwd=bundle,
     )
     whole, resumed = (torch.load(folder / "model.pt", weights_only=True) for folder in (trained, tmp_path / "run"))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)

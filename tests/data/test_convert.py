@@ -106,9 +106,7 @@ def registry():
                     "volumes": {
                         "main": {
                             "shape_zyx": SHAPE,
-                            "layouts": [
-                                [{"name": "main", "image": "main.tif", "annotations": {"bodies": "gt.h5.gz"}}]
-                            ],
+                            "layouts": [[{"name": "main", "image": "main.tif", "annotations": {"bodies": "gt.h5.gz"}}]],
                         }
                     },
                     "labels": {

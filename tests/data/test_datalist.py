@@ -151,9 +151,7 @@ def test_unlabelled_items_hide_the_labels(folder):
 
 def test_missing_split_and_missing_label(folder):
     datalist = _load(folder, CONTENT)
-    with pytest.raises(
-        InputError, match="no items in source.validation; it has source.training, target.training"
-    ):
+    with pytest.raises(InputError, match="no items in source.validation; it has source.training, target.training"):
         datalist_items(datalist, "source", "validation")
     with pytest.raises(InputError, match=r"1 of 1 items in target.test have no label \(first: .*vnc/raw"):
         datalist_items(datalist, "target", "test")

@@ -25,9 +25,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path not in ("/good", "/plain", "/wrong", "/cut"):
             return self.send_error(404)
         content = CONTENT[::-1] if self.path == "/wrong" else CONTENT
-        start = (
-            int(requested.removeprefix("bytes=").rstrip("-")) if requested and self.path != "/plain" else 0
-        )
+        start = int(requested.removeprefix("bytes=").rstrip("-")) if requested and self.path != "/plain" else 0
         if start >= len(content):
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{len(content)}")

@@ -59,8 +59,7 @@ def test_files_hold_the_voxel_size_for_other_programs(datalist_path):
 @pytest.mark.parametrize("domain, split", [(d, s) for d in SPLITS for s in SPLITS[d]])
 def test_labels_agree_with_one_another(datalist_path, domain, split):
     label, cells, ids, boundaries, classes4 = (
-        _read(datalist_path, domain, split, n)
-        for n in ("label", "instances", "mitochondria", "boundaries", "classes4")
+        _read(datalist_path, domain, split, n) for n in ("label", "instances", "mitochondria", "boundaries", "classes4")
     )
     np.testing.assert_array_equal(label, ids > 0)
     assert 0.04 < label.mean() < 0.11
@@ -101,12 +100,8 @@ def test_target_has_one_missing_section_and_uneven_brightness(datalist_path):
 
 def test_mitochondria_grow_with_their_scale():
     def width_nm(scale: float) -> float:
-        tissues = (
-            generate_tissue((40, 96, 96), (20, 20, 20), np.random.default_rng(s), scale) for s in range(2)
-        )
-        depths = [
-            ndimage.maximum(t.depth_nm, t.mitochondria, range(1, t.mitochondria.max() + 1)) for t in tissues
-        ]
+        tissues = (generate_tissue((40, 96, 96), (20, 20, 20), np.random.default_rng(s), scale) for s in range(2))
+        depths = [ndimage.maximum(t.depth_nm, t.mitochondria, range(1, t.mitochondria.max() + 1)) for t in tissues]
         return 2 * float(np.concatenate(depths).mean())
 
     assert 150 < width_nm(1.0) < 0.93 * width_nm(1.3) < 500

@@ -52,9 +52,7 @@ def test_one_window_equals_the_forward_pass(out_channels):
     torch.testing.assert_close(output, expected, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "shape", [(40, 70, 64), (8, 65, 33), (1, 63, 129), (3, 5, 64), (5, 31, 7), (1, 1, 1)]
-)
+@pytest.mark.parametrize("shape", [(40, 70, 64), (8, 65, 33), (1, 63, 129), (3, 5, 64), (5, 31, 7), (1, 1, 1)])
 @pytest.mark.parametrize("sw_batch_size", [1, 3])
 def test_blending_is_a_partition_of_unity(shape, sw_batch_size):
     volume = torch.rand(1, 2, *shape)
@@ -149,9 +147,7 @@ def test_network_runs_in_the_dtype_asked_for(dtype):
 
 
 def test_arguments_reach_the_network():
-    output = _inferer((4, 16, 16), softmax=False)(
-        torch.ones(1, 1, 4, 16, 16), lambda x, a, b: x * a + b, 2.0, b=3.0
-    )
+    output = _inferer((4, 16, 16), softmax=False)(torch.ones(1, 1, 4, 16, 16), lambda x, a, b: x * a + b, 2.0, b=3.0)
     assert (output == 5).all()
 
 

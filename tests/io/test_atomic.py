@@ -10,19 +10,13 @@ from crossem.io import atomic_output, check_output_folder
 def test_the_name_appears_only_when_done(tmp_path):
     target = tmp_path / "v.ome.tif"
     with atomic_output(target, ".ome.tif") as temporary:
-        assert (
-            temporary.parent == tmp_path
-            and temporary.name.startswith(".")
-            and temporary.name.endswith(".ome.tif")
-        )
+        assert temporary.parent == tmp_path and temporary.name.startswith(".") and temporary.name.endswith(".ome.tif")
         temporary.write_text("new")
         assert not target.exists()
     assert target.read_text() == "new" and list(tmp_path.iterdir()) == [target]
 
 
-@pytest.mark.parametrize(
-    "error", [OSError("no space"), RuntimeError("itk"), KeyboardInterrupt(), ZeroDivisionError()]
-)
+@pytest.mark.parametrize("error", [OSError("no space"), RuntimeError("itk"), KeyboardInterrupt(), ZeroDivisionError()])
 def test_a_failure_leaves_the_old_file_and_no_rest(tmp_path, error):
     target = tmp_path / "v.tif"
     target.write_text("old")

@@ -21,9 +21,7 @@ def _oblique():
 def test_make_affine_maps_zyx_to_xyz_nm():
     affine = make_affine((47.5, 4.6, 4.0), origin_xyz_nm=(1, 2, 3))
     assert affine.dtype is torch.float64
-    assert apply_affine(affine.numpy(), [2, 3, 5]).tolist() == pytest.approx(
-        [1 + 5 * 4, 2 + 3 * 4.6, 3 + 2 * 47.5]
-    )
+    assert apply_affine(affine.numpy(), [2, 3, 5]).tolist() == pytest.approx([1 + 5 * 4, 2 + 3 * 4.6, 3 + 2 * 47.5])
     assert affine[0, 2] == 4.0 and affine[1, 1] == 4.6 and affine[2, 0] == 47.5
 
 
@@ -33,9 +31,7 @@ def test_voxel_size_is_exact_and_like_nibabel():
     assert voxel_size_zyx_nm(_oblique()) == pytest.approx(tuple(voxel_sizes(_oblique())))
 
 
-@pytest.mark.parametrize(
-    "bad", [None, 5, "4,5,6", [1, 2], [1, 2, 0], [1, 2, -3], [1, 2, float("nan")], ["a", 1, 2]]
-)
+@pytest.mark.parametrize("bad", [None, 5, "4,5,6", [1, 2], [1, 2, 0], [1, 2, -3], [1, 2, float("nan")], ["a", 1, 2]])
 def test_voxel_size_needs_three_positive_numbers(bad):
     with pytest.raises(InputError, match="three positive numbers"):
         check_voxel_size(bad)
@@ -63,8 +59,6 @@ def test_axes_and_plainness():
     assert is_plain(make_affine((47.5, 4.6, 4.6), (9, 9, 9)).numpy())
 
 
-@pytest.mark.parametrize(
-    ("sizes", "placeholder"), [((1e6, 1e6, 1e6), True), ((40, 4, 0), True), ((40, 4, 4), False)]
-)
+@pytest.mark.parametrize(("sizes", "placeholder"), [((1e6, 1e6, 1e6), True), ((40, 4, 0), True), ((40, 4, 4), False)])
 def test_placeholder_sizes(sizes, placeholder):
     assert is_placeholder(np.diag([*sizes, 1.0])) is placeholder

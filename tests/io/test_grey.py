@@ -13,9 +13,7 @@ def test_grey_stored_as_colour(samples):
     assert np.array_equal(grey_from_samples(np.stack(samples, -1), "p"), GREY)
 
 
-@pytest.mark.parametrize(
-    "samples", [[GREY, GREY, GREY + 1], [GREY, GREY, GREY, GREY], [GREY, GREY], [GREY] * 5]
-)
+@pytest.mark.parametrize("samples", [[GREY, GREY, GREY + 1], [GREY, GREY, GREY, GREY], [GREY, GREY], [GREY] * 5])
 def test_colour_and_transparency_are_refused(samples):
     with pytest.raises(InputError, match="p.png: a colour picture .* 8-bit grey"):
         grey_from_samples(np.stack(samples, -1), "p.png")

@@ -33,9 +33,7 @@ def test_files_of_itk_keep_their_place(tmp_path, name, direction):
     assert np.array_equal(volume.numpy()[0], DATA)
     write_volume(tmp_path / "out.mha", volume)
     before, after = itk.imread(str(path)), itk.imread(str(tmp_path / "out.mha"))
-    assert list(before.GetOrigin()) == list(after.GetOrigin()) and list(before.GetSpacing()) == list(
-        after.GetSpacing()
-    )
+    assert list(before.GetOrigin()) == list(after.GetOrigin()) and list(before.GetSpacing()) == list(after.GetSpacing())
     assert np.array_equal(itk.array_from_matrix(after.GetDirection()), np.diag(direction))
 
 

@@ -40,9 +40,7 @@ def test_size_type_and_byte_order_of_other_programs_files(tmp_path):
 
 def test_permuted_axes(tmp_path):
     # columns are z, rows y, sections x: the cell is of x, y, z
-    path = _file(
-        tmp_path / "v.mrc", DATA.transpose(2, 1, 0).astype(np.int16), mapc=3, mapr=2, maps=1, mx=6, mz=4
-    )
+    path = _file(tmp_path / "v.mrc", DATA.transpose(2, 1, 0).astype(np.int16), mapc=3, mapr=2, maps=1, mx=6, mz=4)
     with mrcfile.open(path, "r+") as mrc:
         mrc.header.cella = (60.0 * 6, 50.0 * 5, 400.0 * 4)
     volume = read_volume(path)

@@ -28,9 +28,7 @@ def test_nibabel_and_itk_see_the_transpose_and_the_size_in_mm(tmp_path):
     seen = itk.imread(str(tmp_path / "v.nii.gz"))
     assert np.array_equal(itk.array_from_image(seen), DATA)
     assert list(seen.GetSpacing()) == pytest.approx([4e-6, 4.6e-6, 47.5e-6], rel=1e-6)
-    assert itk.array_from_matrix(seen.GetDirection()) == pytest.approx(
-        np.diag([-1, -1, 1])
-    )  # RAS seen in LPS
+    assert itk.array_from_matrix(seen.GetDirection()) == pytest.approx(np.diag([-1, -1, 1]))  # RAS seen in LPS
 
 
 @pytest.mark.parametrize(("unit", "scale"), [("mm", 1e-6), ("micron", 1e-3), ("meter", 1e-9)])
@@ -73,9 +71,7 @@ def test_region_of_permuted_axes(tmp_path):
     assert part.affine[:3, 3].tolist() == pytest.approx([2 * 4, 0, 47.5])
 
 
-@pytest.mark.parametrize(
-    ("unit", "sizes"), [("unknown", [1, 1, 1]), ("unknown", [4, 4, 40]), ("mm", [1, 1, 1])]
-)
+@pytest.mark.parametrize(("unit", "sizes"), [("unknown", [1, 1, 1]), ("unknown", [4, 4, 40]), ("mm", [1, 1, 1])])
 def test_placeholder_sizes_count_as_none(tmp_path, unit, sizes):
     path = _save(tmp_path / "v.nii", np.diag([*sizes, 1]), unit)
     with pytest.raises(InputError, match=r'no voxel size.*"voxel_size_zyx_nm".*--voxel_size_zyx_nm'):

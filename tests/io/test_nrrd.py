@@ -38,9 +38,7 @@ def test_units_and_space_of_other_programs_files(tmp_path):
     assert np.array_equal(volume.numpy()[0], DATA)
     write_volume(tmp_path / "out.nrrd", volume)
     before, after = itk.imread(str(path)), itk.imread(str(tmp_path / "out.nrrd"))
-    assert list(before.GetOrigin()) == list(after.GetOrigin()) and list(before.GetSpacing()) == list(
-        after.GetSpacing()
-    )
+    assert list(before.GetOrigin()) == list(after.GetOrigin()) and list(before.GetSpacing()) == list(after.GetSpacing())
 
 
 def test_big_endian(tmp_path):

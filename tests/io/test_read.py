@@ -14,12 +14,8 @@ from crossem.io import read_volume, voxel_size_zyx_nm, write_volume
 
 DATA = np.random.default_rng(0).integers(0, 250, (4, 5, 6)).astype(np.uint8)
 SIZE = (40, 5, 4)
-REAL = Path(
-    os.environ.get("CROSSEM_TEST_DATA") or Path(__file__).resolve().parents[2].parent / "shared" / "data"
-)
-needs_real_data = pytest.mark.skipif(
-    not REAL.is_dir(), reason="no real data; set CROSSEM_TEST_DATA to its folder"
-)
+REAL = Path(os.environ.get("CROSSEM_TEST_DATA") or Path(__file__).resolve().parents[2].parent / "shared" / "data")
+needs_real_data = pytest.mark.skipif(not REAL.is_dir(), reason="no real data; set CROSSEM_TEST_DATA to its folder")
 
 
 def test_missing_file_suggests_close_names(tmp_path):
@@ -34,9 +30,7 @@ def test_missing_file_suggests_close_names(tmp_path):
 
 def test_unknown_extension_lists_the_known(tmp_path):
     (tmp_path / "v.dm3").write_bytes(b"1")
-    with pytest.raises(
-        InputError, match="v.dm3: unknown file extension; known are .nii.gz .*folder of slices"
-    ):
+    with pytest.raises(InputError, match="v.dm3: unknown file extension; known are .nii.gz .*folder of slices"):
         read_volume(tmp_path / "v.dm3")
 
 
@@ -64,9 +58,7 @@ def test_types(tmp_path, stored, loaded):
     with h5py.File(tmp_path / "v.h5", "w") as file:
         file["raw"] = DATA.astype(stored)
     volume = read_volume(tmp_path / "v.h5", SIZE)
-    assert volume.numpy().dtype == loaded and np.array_equal(
-        volume.numpy()[0], DATA.astype(stored).astype(loaded)
-    )
+    assert volume.numpy().dtype == loaded and np.array_equal(volume.numpy()[0], DATA.astype(stored).astype(loaded))
 
 
 def test_complex_voxels_are_refused(tmp_path):

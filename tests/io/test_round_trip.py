@@ -77,9 +77,7 @@ def test_flips_rotation_and_axis_order_survive(tmp_path, name, axes):
     affine[:3, :3] = turn @ make_affine(SIZE).numpy()[:3, :3] * [1, -1, 1]
     affine[:3, 3] = 10, 20, 30
     file_axes = "".join("zyx"[k] for k in axes)
-    volume = MetaTensor(
-        torch.from_numpy(_data()), affine=torch.from_numpy(affine), meta={"file_axes": file_axes}
-    )
+    volume = MetaTensor(torch.from_numpy(_data()), affine=torch.from_numpy(affine), meta={"file_axes": file_axes})
     write_volume(tmp_path / name, volume)
     back = read_volume(tmp_path / name)
     assert np.array_equal(back.numpy(), _data())
@@ -134,9 +132,7 @@ def test_empty_and_truncated_files_are_told(tmp_path, name, keep):
 
 def test_damaged_zarr_is_told(tmp_path):
     write_volume(tmp_path / "v.zarr", _volume())
-    chunk = next(
-        p for p in (tmp_path / "v.zarr" / "0").rglob("*") if p.is_file() and not p.name.startswith(".")
-    )
+    chunk = next(p for p in (tmp_path / "v.zarr" / "0").rglob("*") if p.is_file() and not p.name.startswith("."))
     chunk.write_bytes(chunk.read_bytes()[:20])
     with pytest.raises(InputError, match="v.zarr.*truncated or damaged"):
         read_volume(tmp_path / "v.zarr")

@@ -34,9 +34,7 @@ def test_tiff_slices_and_16_bit(tmp_path):
         tifffile.imwrite(tmp_path / "raw" / f"{k}.tif", section.astype(">u2"))
     volume = read_volume(tmp_path / "raw", SIZE)
     assert volume.numpy().dtype == np.uint16 and np.array_equal(volume.numpy()[0], DATA)
-    volume = read_volume(
-        _png(tmp_path / "png16", [f"{k}.png" for k in range(12)], DATA.astype(np.uint16)), SIZE
-    )
+    volume = read_volume(_png(tmp_path / "png16", [f"{k}.png" for k in range(12)], DATA.astype(np.uint16)), SIZE)
     assert volume.numpy().dtype == np.uint16 and np.array_equal(volume.numpy()[0], DATA)
     volume = read_volume(_png(tmp_path / "png1", [f"{k}.png" for k in range(12)], DATA > 99), SIZE)
     assert volume.numpy().dtype == np.uint8 and np.array_equal(volume.numpy()[0], DATA > 99)
@@ -79,9 +77,7 @@ def test_mixed_sizes_and_kinds(tmp_path):
 
 def test_colour_slices(tmp_path):
     grey = np.stack([DATA] * 3, -1)
-    assert np.array_equal(
-        read_volume(_png(tmp_path / "g", ["0.png", "1.png"], grey), SIZE).numpy()[0], DATA[:2]
-    )
+    assert np.array_equal(read_volume(_png(tmp_path / "g", ["0.png", "1.png"], grey), SIZE).numpy()[0], DATA[:2])
     red = grey.copy()
     red[1, 0, 0, 0] += 1
     with pytest.raises(InputError, match="1.png: a colour picture .* 8-bit grey"):

@@ -13,9 +13,7 @@ DATA = np.random.default_rng(0).integers(0, 250, (1, 4, 5, 6)).astype(np.uint8)
 
 def test_a_volume_without_size_is_refused(tmp_path):
     for volume in (DATA, torch.from_numpy(DATA), MetaTensor(torch.from_numpy(DATA))):
-        with pytest.raises(
-            InputError, match="v.tif: the volume to write has no voxel size; pass voxel_size_zyx_nm"
-        ):
+        with pytest.raises(InputError, match="v.tif: the volume to write has no voxel size; pass voxel_size_zyx_nm"):
             write_volume(tmp_path / "v.tif", volume)
     assert list(tmp_path.iterdir()) == []
 

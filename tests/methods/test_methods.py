@@ -41,9 +41,7 @@ def build(output_dir, epochs, resume=False, loss=None, max_skipped=20):
         postprocessing=Compose([AsDiscreted("pred", argmax=True)]),
         key_val_metric={"mean_iou": ConfusionScore(["background", "object"])},
     )
-    record = TrainingRecord(
-        output_dir, validator, average, {"network": network, "optimizer": optimizer}, resume=resume
-    )
+    record = TrainingRecord(output_dir, validator, average, {"network": network, "optimizer": optimizer}, resume=resume)
     return SupervisedTrainer(
         device=torch.device("cpu"),
         max_epochs=epochs,

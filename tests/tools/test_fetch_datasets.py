@@ -54,9 +54,8 @@ def test_list_and_show(main, capsys):
 
 def test_by_hand_is_exit_code_2(main, tmp_path, capsys):
     assert main(["get", "hela_fibsem", "--root", str(tmp_path)]) == 2
-    assert (
-        f"Put the image and the label volume (0 background, 1 mitochondria) into {tmp_path}/hela_fibsem"
-        in (capsys.readouterr().err)
+    assert f"Put the image and the label volume (0 background, 1 mitochondria) into {tmp_path}/hela_fibsem" in (
+        capsys.readouterr().err
     )
 
 
@@ -140,9 +139,7 @@ def test_official_layout_has_labels_for_the_test_columns(main, tmp_path):
     expected = np.isin(np.arange(686, 1024) % 12, [0])
     np.testing.assert_array_equal(label[0, 3].numpy(), np.stack([expected] * 8))
     assert "unlabelled" not in datalist["target"]
-    assert [Path(item["image"]).name for item in datalist_items(datalist, "source", "test")] == [
-        "testing.tif"
-    ]
+    assert [Path(item["image"]).name for item in datalist_items(datalist, "source", "test")] == ["testing.tif"]
     assert len(datalist_items(load_datalist(root / "vnc_to_epfl.json"), "target", "test")) == 2
     assert not (root / "fibsem_to_vnc.json").exists()
 
@@ -151,9 +148,7 @@ def test_official_layout_has_labels_for_the_test_columns(main, tmp_path):
 def served(tmp_path):
     """The address of a server for the EPFL files that `_write_published_layouts` makes."""
     _write_published_layouts(tmp_path / "source")
-    handler = functools.partial(
-        SimpleHTTPRequestHandler, directory=str(tmp_path / "source" / "epfl_hippocampus")
-    )
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "source" / "epfl_hippocampus"))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}/"
@@ -175,10 +170,7 @@ def test_download_converts_too(main, tmp_path, served, capsys):
     label = read_volume(root / "epfl_hippocampus/crossem/testing_mitochondria.ome.tif")
     assert float(np.mean(label.numpy())) == pytest.approx(86 / 1024)
     assert main(["--registry", registry, "verify", "epfl_hippocampus", "--root", str(root)]) == 0
-    assert (
-        "4 files as fetched (no published checksum; unchanged since it was downloaded)"
-        in capsys.readouterr().out
-    )
+    assert "4 files as fetched (no published checksum; unchanged since it was downloaded)" in capsys.readouterr().out
 
 
 def test_no_network_names_address_and_way_by_hand(main, tmp_path, capsys):

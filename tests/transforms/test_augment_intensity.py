@@ -80,9 +80,7 @@ def test_slice_intensity_is_a_line_a_slice_within_bounds():
 
 def test_volume_intensity_is_one_line_for_all_slices():
     image = patch()
-    transform = RandSliceIntensityd(
-        "image", 1.0, slice_contrast=0, slice_brightness=0, gamma=0
-    ).set_random_state(0)
+    transform = RandSliceIntensityd("image", 1.0, slice_contrast=0, slice_brightness=0, gamma=0).set_random_state(0)
     lines = fitted_lines(image, transform({"image": image})["image"])
     np.testing.assert_allclose(lines, np.broadcast_to(lines[:1], lines.shape), atol=1e-4)
     assert abs(lines[0] - [1, 0]).max() > 1e-3

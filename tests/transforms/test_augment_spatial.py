@@ -32,10 +32,7 @@ def test_flips_and_turns_keep_image_and_label_together_and_reach_all_16():
         seen.add(out["label"].as_tensor().numpy().tobytes())
     target = data["label"][0].numpy()
     expected = {
-        np.rot90(target[::z, ::y], k, axes=(1, 2)).tobytes()
-        for z in (1, -1)
-        for y in (1, -1)
-        for k in range(4)
+        np.rot90(target[::z, ::y], k, axes=(1, 2)).tobytes() for z in (1, -1) for y in (1, -1) for k in range(4)
     }
     assert seen == expected and len(expected) == 16
 
@@ -98,18 +95,14 @@ def test_elastic_without_displacement_is_the_identity():
 def test_zoom_scales_areas(zoom):
     y, x = np.ogrid[-50:51, -50:51]
     disc = torch.from_numpy((y**2 + x**2 < 20**2)[None, None].astype(np.uint8))
-    out = RandElasticd("label", 1.0, displacement_px=0, rotation_deg=30, zoom=(zoom, zoom))({"label": disc})[
-        "label"
-    ]
+    out = RandElasticd("label", 1.0, displacement_px=0, rotation_deg=30, zoom=(zoom, zoom))({"label": disc})["label"]
     assert out.sum().item() == pytest.approx(disc.sum().item() * zoom**2, rel=0.03)
 
 
 def test_rotation_turns_a_line_by_at_most_the_angle():
     image = torch.zeros(1, 1, 101, 101)
     image[..., 50, :] = 1
-    transform = RandElasticd("label", 1.0, displacement_px=0, rotation_deg=20, zoom=(1, 1)).set_random_state(
-        0
-    )
+    transform = RandElasticd("label", 1.0, displacement_px=0, rotation_deg=20, zoom=(1, 1)).set_random_state(0)
     angles = []
     for _ in range(60):
         rows, columns = transform({"label": image})["label"][0, 0, 20:81, 20:81].nonzero().T.numpy()
@@ -159,6 +152,4 @@ def test_wrong_parameters(make, options, name):
 
 def test_different_grids_are_refused():
     with pytest.raises(InputError, match="differ"):
-        RandElasticd(("image", "label"), 1.0)(
-            {"image": torch.zeros(1, 2, 4, 4), "label": torch.zeros(1, 2, 4, 5)}
-        )
+        RandElasticd(("image", "label"), 1.0)({"image": torch.zeros(1, 2, 4, 4), "label": torch.zeros(1, 2, 4, 5)})

@@ -11,9 +11,7 @@ def test_keeps_the_first_columns():
     label = torch.ones(1, 2, 3, 10, dtype=torch.uint8)
     out = LabelFractiond(fraction=0.3)({"label": label})
     expected = (torch.arange(10) < 3).expand(1, 2, 3, 10)
-    assert torch.equal(out["label"], expected.to(torch.uint8)) and torch.equal(
-        out["weight"], expected.float()
-    )
+    assert torch.equal(out["label"], expected.to(torch.uint8)) and torch.equal(out["weight"], expected.float())
     assert label.all()
 
 

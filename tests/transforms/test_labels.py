@@ -25,9 +25,7 @@ def test_map_labels():
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int32, torch.float32])
 def test_map_labels_dictionary_keeps_the_affine(dtype):
-    label = MetaTensor(
-        torch.tensor([[[[0, 255]]]]).to(dtype), affine=torch.diag(torch.tensor([5.0, 6.0, 7.0, 1.0]))
-    )
+    label = MetaTensor(torch.tensor([[[[0, 255]]]]).to(dtype), affine=torch.diag(torch.tensor([5.0, 6.0, 7.0, 1.0])))
     out = MapLabelsd("label", {0: 0, 255: 1})({"label": label})["label"]
     assert out.flatten().tolist() == [0, 1] and out.dtype == torch.uint8
     assert torch.equal(out.affine, label.affine)

@@ -199,7 +199,5 @@ def test_what_cannot_be_saved(tmp_path, item):
         save({"pred": pred.as_tensor()})
     with pytest.raises(InputError, match="would replace the input"):
         SaveVolumed("pred", tmp_path, output_postfix="")({"pred": pred})
-    saved = SaveVolumed("pred", tmp_path / "out", dtype="float32", output_postfix="prob")(
-        {"pred": pred * 0.5}
-    )
+    saved = SaveVolumed("pred", tmp_path / "out", dtype="float32", output_postfix="prob")({"pred": pred * 0.5})
     assert np.array_equal(read_volume(saved["pred"].meta["saved_to"]).numpy(), (pred * 0.5).numpy())

@@ -16,9 +16,7 @@ def test_invariant_under_brightness_and_contrast_of_each_slice():
     volume, random = textured(), np.random.RandomState(1)
     gain = torch.from_numpy(random.uniform(0.05, 30.0, (1, 6, 1, 1))).float()
     offset = torch.from_numpy(random.uniform(-300.0, 300.0, (1, 6, 1, 1))).float()
-    torch.testing.assert_close(
-        normalize_slices(volume * gain + offset), normalize_slices(volume), atol=2e-3, rtol=0
-    )
+    torch.testing.assert_close(normalize_slices(volume * gain + offset), normalize_slices(volume), atol=2e-3, rtol=0)
 
 
 def test_moments_are_those_of_the_clipped_intensities():

@@ -63,9 +63,7 @@ def test_growing_one_slice_repeats_it():
 def test_one_axis_may_grow_while_another_shrinks():
     values = torch.rand(1, 4, 30, 6, dtype=torch.float64)
     shrunk = integral_average(values[0].numpy(), 7, 1)
-    expected = torch.nn.functional.interpolate(
-        torch.from_numpy(shrunk)[None, None], size=(9, 7, 6), mode="trilinear"
-    )
+    expected = torch.nn.functional.interpolate(torch.from_numpy(shrunk)[None, None], size=(9, 7, 6), mode="trilinear")
     result = resample_intensity(values, (9, 7, 6))
     np.testing.assert_allclose(result[0].numpy(), expected[0, 0].numpy(), rtol=1e-5)
 
@@ -126,9 +124,7 @@ def test_label_keys_are_resampled_by_majority_on_the_images_grid():
     data = {"image": volume_of(values, (50, 5, 5)), "label": volume_of(values, (50, 5, 5))}
     out = ResampleVoxelSized(("image", "label"), (50, 10, 10))(data)
     assert out["image"].dtype == torch.float32 and out["label"].dtype == torch.uint8
-    torch.testing.assert_close(
-        out["label"].as_tensor(), resample_labels(torch.from_numpy(values)[None], (5, 10, 10))
-    )
+    torch.testing.assert_close(out["label"].as_tensor(), resample_labels(torch.from_numpy(values)[None], (5, 10, 10)))
     torch.testing.assert_close(out["image"].affine, out["label"].affine)
     assert data["image"].dtype == torch.uint8 and data["image"].shape == (1, 5, 20, 20)
 
@@ -149,9 +145,7 @@ def inverter(transform, **options):
 
 
 def test_invertd_returns_probabilities_to_the_input_grid():
-    image = volume_of(
-        np.random.RandomState(0).randint(0, 256, (7, 33, 50)).astype(np.uint8), (47.5, 4.6, 7.0)
-    )
+    image = volume_of(np.random.RandomState(0).randint(0, 256, (7, 33, 50)).astype(np.uint8), (47.5, 4.6, 7.0))
     transform = preprocessing()
     data = transform({"image": image})
     assert data["image"].shape == (1, 33, 16, 18)

@@ -19,9 +19,7 @@ SIZE = (47.5, 4.6, 5.0)
 def entropy_reference(labels, num_classes, window_zyx):
     result = np.zeros(labels.shape)
     for centre in np.ndindex(labels.shape):
-        box = tuple(
-            slice(max(0, c - w // 2), c + w // 2 + 1) for c, w in zip(centre, window_zyx, strict=True)
-        )
+        box = tuple(slice(max(0, c - w // 2), c + w // 2 + 1) for c, w in zip(centre, window_zyx, strict=True))
         counts = np.bincount(labels[box].ravel(), minlength=num_classes)
         p = counts[counts > 0] / counts.sum()
         result[centre] = -(p * np.log(p)).sum() / np.log(num_classes)
