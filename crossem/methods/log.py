@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 from crossem.io import atomic_output
 from crossem.report import overlay_rgb
 
+logger = logging.getLogger(__name__)
 CSV_NAME = "log.csv"
 
 
@@ -42,7 +44,7 @@ class TrainingLog:
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
-        engine.add_event_handler(Events.COMPLETED, lambda _: self.writer.close())
+        engine.add_event_handler(Events.COMPLETED, self._finish)
         ProgressBar(desc="training", ncols=100).attach(engine, output_transform=lambda o: {"loss": o["loss"]})
         self.validator.add_event_handler(Events.ITERATION_COMPLETED, self._keep_overlay)
 
@@ -85,6 +87,8 @@ class TrainingLog:
             row |= {f"validation_{k}": v for k, v in self.validator.state.metrics.items()}
         self.rows.append(row)
         self._write_csv()
+        score = f", validation mean IoU {row['validation_mean_iou']:.3f}" if self.validated else ""
+        logger.info("epoch %d of %d: loss %.3f%s", epoch, engine.state.max_epochs, row["loss"], score)
         for name, value in row.items():
             self.writer.add_scalar(name, value, epoch)
         for name, image in self.images.items():
@@ -92,6 +96,10 @@ class TrainingLog:
         self.writer.flush()
         self.sums.clear()
         self.images, self.validated = {}, False
+
+    def _finish(self, engine: Engine) -> None:
+        self.writer.close()
+        logger.info("the weights are %s, the log is %s", self.output_dir / "model.pt", self.output_dir / CSV_NAME)
 
     def _write_csv(self) -> None:
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
