@@ -77,6 +77,7 @@ def write(location: Location, data: np.ndarray, affine: np.ndarray, unit: str) -
         np.ascontiguousarray(data),
         ome=True,
         photometric="minisblack",
+        compression="zlib",  # a label volume shrinks a hundredfold; ImageJ's own format has no compression
         bigtiff=data.nbytes > _IMAGEJ_MAX_BYTES,
         metadata={"axes": "CZYX", **physical, **units},
     )
