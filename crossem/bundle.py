@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import monai.bundle
 import torch
@@ -26,48 +27,68 @@ from crossem.methods.iteration import TrainingDivergedError
 READABLE_ERRORS = (InputError, TrainingDivergedError)
 
 
-def start(seed: int | None = 0) -> None:
-    """First line of every `initialize`: seed, readable errors, and no silently ignored options.
+def start(seed: int | None = None) -> None:
+    """First line of every `initialize`: readable errors, no silently ignored options, the seed.
+
+    Only the seed is set where the configs are used by another program than `python -m monai.bundle run`.
 
     Raises:
         InputError: when the command line has an option that no config knows.
     """
-    sys.excepthook = _one_line_excepthook
-    logging.getLogger("ignite").addFilter(_NoTraceback())
-    check_options(sys.argv)
+    if is_command_line(sys.argv):
+        sys.excepthook = _one_line_excepthook
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(_is_no_echo)
+        check_options(sys.argv)
     if seed is not None:
         set_determinism(seed=seed)
-        torch.use_deterministic_algorithms(False)
+
+
+def is_command_line(argv: Sequence[str]) -> bool:
+    """Whether this process is `python -m monai.bundle run ...`."""
+    return len(argv) > 1 and argv[1] == "run" and Path(argv[0]).parts[-3:-1] == ("monai", "bundle")
 
 
 def check_options(argv: Sequence[str]) -> None:
-    """Refuse `--epocs 3`, which MONAI would ignore.
+    """Refuse `--epocs 3` and `--train#trainer#max_epoch 3`, which MONAI would ignore.
 
     Args:
-        argv: the command line; anything but a `monai.bundle run` passes.
+        argv: the command line of a `monai.bundle run`.
     """
-    if len(argv) < 2 or argv[1] != "run" or "monai" not in argv[0]:
-        return
-    options = [a[2:].split("=")[0] for a in argv[2:] if a.startswith("--")]
-    known = set(inspect.signature(monai.bundle.run).parameters) - {"override"}
-    for file in _config_files(argv):
-        known |= set(ConfigParser.load_config_file(file))
-    for option in options:
-        name = option.split("#")[0].split("::")[0].lstrip("+~")
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=3)
-            remedy = (
-                f"did you mean {' or '.join('--' + c for c in close)}?" if close else "see the bundle's docs/README.md"
-            )
-            raise InputError(f"--{option} is not an option of this config: {remedy}")
+    run_arguments = set(inspect.signature(monai.bundle.run).parameters) - {"override"}
+    config = ConfigParser.load_config_files(_config_files(argv))
+    for argument in argv[2:]:
+        if argument.startswith("--"):
+            option = argument[2:].split("=")[0]
+            if option not in run_arguments:
+                _check_option(option, config, run_arguments)
+
+
+def _check_option(option: str, config: dict, run_arguments: set[str]) -> None:
+    """Follow `a#b#c` into the config; below a `_target_` any argument may be added."""
+    level: Any = config
+    for part in option.lstrip("+~").replace("::", "#").split("#"):
+        if isinstance(level, list) and part.isdigit() and int(part) < len(level):
+            level = level[int(part)]
+        elif isinstance(level, dict) and part in level:
+            level = level[part]
+        elif isinstance(level, dict) and "_target_" in level:
+            return
+        else:
+            known = [*level, *(run_arguments if level is config else ())] if isinstance(level, dict) else []
+            close = difflib.get_close_matches(part, known, n=3)
+            remedy = f"did you mean {' or '.join(close)}?" if close else f"it has {', '.join(known) or 'no parts'}"
+            raise InputError(f"--{option} is not an option of this config: no {part!r} there, {remedy}")
 
 
 def _config_files(argv: Sequence[str]) -> list[str]:
-    for i, argument in enumerate(argv):
-        if argument.startswith("--config_file"):
-            value = argument.split("=", 1)[1] if "=" in argument else argv[i + 1]
-            return list(ast.literal_eval(value)) if value.startswith(("[", "(")) else [value]
-    return []
+    """The config files of a command line, also when they come from an `--args_file`."""
+    given = {a.split("=")[0]: a.split("=", 1)[1] if "=" in a else b for a, b in zip(argv, [*argv[1:], ""], strict=True)}
+    if "--config_file" in given:
+        value = given["--config_file"]
+        return list(ast.literal_eval(value)) if value.startswith(("[", "(")) else [value]
+    files = ConfigParser.load_config_file(given["--args_file"])["config_file"]
+    return [files] if isinstance(files, str) else list(files)
 
 
 def _readable(error: BaseException | None) -> BaseException | None:
@@ -85,11 +106,9 @@ def _one_line_excepthook(kind: type[BaseException], error: BaseException, traceb
         sys.stderr.write(f"error: {readable}\n")
 
 
-class _NoTraceback(logging.Filter):
-    """Keeps ignite from logging the traceback of an error that is one line for the user."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not (record.exc_info and _readable(record.exc_info[1]))
+def _is_no_echo(record: logging.LogRecord) -> bool:
+    """False for what ignite logs of an error that is told in one line at the end anyway."""
+    return "terminating due to exception" not in record.getMessage()
 
 
 def find_root(name: str) -> str:

@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 from monai.inferers import sliding_window_inference
 
-from crossem.inference import SlidingWindowInferer, inference_dtype
-from crossem.networks import AnisotropicUNet, plan_unet
+from crossem.inference import SlidingWindowInferer
+from crossem.networks import AnisotropicUNet, native_dtype, plan_unet
 
 VOXEL_SIZE_ZYX_NM = (48.0, 8.0, 8.0)
 ROI_SIZE_ZYX = (16, 128, 128)
@@ -84,7 +84,7 @@ def measure(name: str, shape_zyx: list[int], device: str) -> dict[str, object]:
         raise RuntimeError(f"{name} gave probabilities that are not finite")
     return {
         "settings": SETTINGS[name],
-        "dtype": str(inference_dtype(device) if name == "crossem" else torch.float32),
+        "dtype": str(native_dtype(device) if name == "crossem" else torch.float32),
         "seconds": seconds,
         "mvoxel_per_s": volume.numel() / 1e6 / seconds,
         "rss_before_mb": before,

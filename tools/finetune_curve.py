@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from crossem.io import atomic_output, check_output_folder
 from crossem.report import label_fraction_curve, save_figure
 
 CONFIGS = Path("bundles/em_unet_finetune_segmentation/configs")
@@ -26,18 +27,27 @@ def run(run_id: str, overlay: str, options: dict[str, object], output_dir: Path)
     resume = ["--resume", "True"] if (output_dir / "checkpoint.pt").exists() else []
     output_dir.parent.mkdir(parents=True, exist_ok=True)
     with open(f"{output_dir}.log", "w") as log:
-        subprocess.run([sys.executable, *command, *resume], check=True, stdout=log, stderr=log)
+        if subprocess.run([sys.executable, *command, *resume], stdout=log, stderr=log).returncode:
+            sys.exit(f"error: {output_dir} failed, see {output_dir}.log")
     return f"python {shlex.join(command)}"
+
+
+def write_json(content: dict[str, object], path: Path) -> None:
+    with atomic_output(path, path.suffix) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def training(options: dict[str, object], output_dir: Path) -> dict[str, object]:
     """One training: its command and the validation scores of its last epoch."""
-    result = output_dir / "result.json"
+    result, wanted = output_dir / "result.json", {key: str(value) for key, value in options.items()}
+    if result.is_file() and json.loads(result.read_text())["options"] != wanted:
+        sys.exit(f"error: {result} is of other options: give another --work_dir")
     if not result.is_file():
         command = run("training", "finetune.json", options, output_dir)
         row = list(csv.DictReader((output_dir / "log.csv").open()))[-1]
         scores = {k.removeprefix("validation_"): float(v) for k, v in row.items() if k.startswith("validation_")}
-        result.write_text(json.dumps({"command": command, "seconds": float(row["seconds"]), "scores": scores}))
+        outcome = {"command": command, "options": wanted, "seconds": float(row["seconds"]), "scores": scores}
+        write_json(outcome, result)
     return json.loads(result.read_text())
 
 
@@ -53,6 +63,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="results JSON; the figure goes beside it")
     arguments = parser.parse_args()
 
+    check_output_folder(arguments.output.parent)
     common = {"datalist": arguments.datalist, "epochs": arguments.epochs, "val_interval": arguments.epochs}
     variants = {
         "fine-tuned": {
@@ -74,7 +85,7 @@ def main() -> None:
             outcome = training(common | options | {"label_fraction": fraction}, folder)
             results["runs"].setdefault(name, {})[str(fraction)] = outcome
             print(f"{name}, {100 * fraction:g} % of the labels: IoU {outcome['scores']['mean_iou']:.3f}", flush=True)
-            arguments.output.write_text(json.dumps(results, indent=2) + "\n")
+            write_json(results, arguments.output)
     curves = {
         name: {float(f): outcome["scores"]["mean_iou"] for f, outcome in by_fraction.items()}
         for name, by_fraction in results["runs"].items()

@@ -107,7 +107,7 @@ def datalist_items(
     if bare:
         raise InputError(
             f"datalist {name}: {len(bare)} of {len(items)} items in {domain}.{split} have no label "
-            f'(first: {bare[0]}); add "label", or use them without labels (label_fraction 0)'
+            f'(first: {bare[0]}); add "label" to them, or train on the other domain'
         )
     return [dict(item) for item in items]
 

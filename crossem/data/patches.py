@@ -164,5 +164,6 @@ def training_loader(batch_size: int, steps_per_epoch: int, num_workers: int = 0,
         batch_size=batch_size,
         sampler=EpochSampler(batch_size * steps_per_epoch * world),
         num_workers=num_workers,
+        persistent_workers=num_workers > 0,
         pin_memory=torch.cuda.is_available(),
     )

@@ -13,7 +13,7 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 
 from crossem.errors import InputError
-from crossem.inference.precision import inference_dtype
+from crossem.networks import native_dtype
 
 _SIGMA_OF_WINDOW = 0.125  # standard deviation of the Gaussian importance, as in nnU-Net and MONAI
 _FULL_DEPTH_WINDOWS = 2  # a stack of up to this many window depths is taken whole in z
@@ -73,7 +73,7 @@ class SlidingWindowInferer(Inferer):
         sw_batch_size: windows in one forward pass.
         softmax: the network gives logits of two classes or more, turned into probabilities window by window,
             before blending. False: blend what the network gives.
-        dtype: autocast dtype of the forward pass; None: :func:`inference_dtype` of the network's device.
+        dtype: autocast dtype of the forward pass; None: :func:`native_dtype` of the network's device.
         device: where windows are sent; None: where the network's parameters are.
 
     Raises:
@@ -139,7 +139,7 @@ class SlidingWindowInferer(Inferer):
         axes = self.plan(volume.shape[2:])
         device = self.device or _device_of(network, volume.device)
         output = None
-        with torch.inference_mode(), _autocast(device, self.dtype or inference_dtype(device)):
+        with torch.inference_mode(), _autocast(device, self.dtype or native_dtype(device)):
             for batch in _batches(axes, self.sw_batch_size):
                 windows = torch.cat([_cut(volume, axes, index) for index in batch]).to(device).float()
                 values = self._values(network(windows, *args, **kwargs), windows).to(volume.device)

@@ -13,6 +13,7 @@ from ignite.engine import Engine
 
 from crossem.errors import InputError
 from crossem.io import atomic_output, check_output_folder
+from crossem.networks import load_torch_file
 
 logger = logging.getLogger(__name__)
 CHECKPOINT = "checkpoint.pt"
@@ -41,21 +42,34 @@ class Checkpoint:
 
     def __init__(self, output_dir: str | Path, parts: Mapping[str, Any], resume: bool = False) -> None:
         self.path, self.parts, self.resume = Path(output_dir) / CHECKPOINT, parts, resume
-        if resume and not self.path.is_file():
-            raise InputError(f"resume: {self.path} does not exist; give the output_dir of the run to go on with")
+        if resume:
+            if not self.path.is_file():
+                raise InputError(f"resume: {self.path} does not exist; give the output_dir of the run to go on with")
+            self.saved = load_torch_file(self.path)
+            if not isinstance(self.saved, dict) or not {"epoch", "parts"} <= self.saved.keys():
+                raise InputError(f"resume: {self.path} is no checkpoint of a training; train again without resume")
 
     def save(self, engine: Engine) -> None:
         state = {name: part.state_dict() for name, part in self.parts.items()}
+        if engine.scaler is not None:
+            state["scaler"] = engine.scaler.state_dict()
         save_atomically({"epoch": engine.state.epoch, "parts": state}, self.path)
 
     def load(self, engine: Engine) -> None:
-        saved = torch.load(self.path, map_location="cpu", weights_only=True)
-        if saved["parts"].keys() != self.parts.keys():
+        saved, parts = self.saved, dict(self.parts)
+        if engine.scaler is not None:
+            parts["scaler"] = engine.scaler
+        if saved["parts"].keys() != parts.keys():
             raise InputError(
-                f"resume: {self.path} holds {sorted(saved['parts'])}, this method {sorted(self.parts)}: "
+                f"resume: {self.path} holds {sorted(saved['parts'])}, this method {sorted(parts)}: "
                 "resume with the configs that the run was started with"
             )
-        for name, part in self.parts.items():
+        if saved["epoch"] >= engine.state.max_epochs:
+            raise InputError(
+                f"epochs is {engine.state.max_epochs}, and {self.path} is after epoch {saved['epoch']} already: "
+                "give more epochs to go on"
+            )
+        for name, part in parts.items():
             try:
                 part.load_state_dict(saved["parts"][name])
             except (RuntimeError, ValueError) as error:

@@ -13,6 +13,7 @@ from monai.engines.utils import IterationEvents
 from torch import Tensor
 
 from crossem.methods.average import WeightAverage
+from crossem.networks import native_dtype
 
 logger = logging.getLogger(__name__)
 Batch = Mapping[str, Mapping[str, Tensor]]
@@ -40,7 +41,7 @@ class Iteration(ABC):
 
     def __init__(self, average: WeightAverage, clip_norm: float = 5.0, max_skipped: int = 20) -> None:
         self.average, self.clip_norm, self.max_skipped = average, clip_norm, max_skipped
-        self.skipped_steps = self.skipped_in_a_row = 0
+        self.skipped_in_a_row = 0
 
     @abstractmethod
     def losses(self, engine: SupervisedTrainer, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
@@ -54,14 +55,14 @@ class Iteration(ABC):
         }
         engine.network.train()
         engine.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device.type, dtype=_amp_dtype(), enabled=engine.amp and device.type == "cuda"):
+        with torch.autocast(device.type, dtype=native_dtype(device), enabled=engine.amp and device.type == "cuda"):
             terms, logits = self.losses(engine, batch)
         total = torch.stack(list(terms.values())).sum()
         self._step(engine, total)
         engine.state.output = {
             "loss": total.item(),
             "terms": {name: term.item() for name, term in terms.items()},
-            "skipped_steps": self.skipped_steps,
+            "skipped": self.skipped_in_a_row > 0,
             "pred": logits.detach(),
         }
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
@@ -69,7 +70,7 @@ class Iteration(ABC):
 
     def _step(self, engine: SupervisedTrainer, total: Tensor) -> None:
         # float16 needs its gradients scaled, bfloat16 and float32 do not
-        scaler = engine.scaler if engine.amp and _amp_dtype() is torch.float16 else None
+        scaler = engine.scaler if native_dtype(engine.state.device) is torch.float16 else None
         (scaler.scale(total) if scaler else total).backward()
         if scaler:
             scaler.unscale_(engine.optimizer)
@@ -85,7 +86,6 @@ class Iteration(ABC):
             scaler.update()
 
     def _count_skipped(self, engine: SupervisedTrainer) -> None:
-        self.skipped_steps += 1
         self.skipped_in_a_row += 1
         logger.warning("step %d: gradient not finite, step skipped", engine.state.iteration)
         if self.skipped_in_a_row >= self.max_skipped:
@@ -93,7 +93,3 @@ class Iteration(ABC):
                 f"{self.skipped_in_a_row} steps in a row had no finite gradient (step {engine.state.iteration}): "
                 "lower learning_rate, and check the images for extreme values"
             )
-
-
-def _amp_dtype() -> torch.dtype:
-    return torch.bfloat16 if not torch.cuda.is_available() or torch.cuda.is_bf16_supported() else torch.float16

@@ -36,6 +36,7 @@ class TrainingLog:
         self.output_dir, self.validator = Path(output_dir), validator
         self.rows: list[dict[str, float]] = []
         self.sums: dict[str, float] = defaultdict(float)
+        self.skipped = 0
         self.images: dict[str, np.ndarray] = {}
         self.validated = False
         self.writer: SummaryWriter | None = None
@@ -55,12 +56,14 @@ class TrainingLog:
                 rows = [{k: v for k, v in row.items() if v != ""} for row in csv.DictReader(file)]
             self.rows = [row for row in rows if int(row["epoch"]) <= engine.state.epoch]
         self.writer = SummaryWriter(str(self.output_dir / "tensorboard"), purge_step=engine.state.epoch + 1)
-        self.started = time.monotonic()
+        self.started = time.monotonic() - (float(self.rows[-1]["seconds"]) if self.rows else 0)
 
     def _add(self, engine: Engine) -> None:
         output = engine.state.output
-        for name, value in {"loss": output["loss"], **output["terms"]}.items():
-            self.sums[name] += value
+        self.skipped += output["skipped"]
+        if not output["skipped"]:
+            for name, value in {"loss": output["loss"], **output["terms"]}.items():
+                self.sums[name] += value
 
     def _keep_overlay(self, engine: Engine) -> None:
         self.validated = True
@@ -80,21 +83,22 @@ class TrainingLog:
     def _write(self, engine: Engine) -> None:
         epoch, steps = engine.state.epoch, engine.state.epoch_length
         row = {"epoch": epoch, "seconds": round(time.monotonic() - self.started, 1)}
-        row |= {name: value / steps for name, value in self.sums.items()}
-        row["skipped_steps"] = engine.state.output["skipped_steps"]
+        row |= {name: value / (steps - self.skipped) for name, value in self.sums.items()}
+        row["skipped_steps"] = self.skipped
         row["learning_rate"] = engine.optimizer.param_groups[0]["lr"]
         if self.validated:
             row |= {f"validation_{k}": v for k, v in self.validator.state.metrics.items()}
         self.rows.append(row)
         self._write_csv()
         score = f", validation mean IoU {row['validation_mean_iou']:.3f}" if self.validated else ""
-        logger.info("epoch %d of %d: loss %.3f%s", epoch, engine.state.max_epochs, row["loss"], score)
+        logger.info("epoch %d of %d: loss %.3f%s", epoch, engine.state.max_epochs, row.get("loss", float("nan")), score)
         for name, value in row.items():
             self.writer.add_scalar(name, value, epoch)
         for name, image in self.images.items():
             self.writer.add_image(f"validation/{name}", image, epoch, dataformats="HWC")
         self.writer.flush()
         self.sums.clear()
+        self.skipped = 0
         self.images, self.validated = {}, False
 
     def _finish(self, engine: Engine) -> None:

@@ -46,6 +46,7 @@ class TrainingRecord:
         )
 
     def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._validate_last)
         if self.checkpoint.resume:
             engine.add_event_handler(Events.STARTED, self.checkpoint.load)
         if self.writes:
@@ -53,6 +54,11 @@ class TrainingRecord:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self._save_model)
             # last of all: a run killed before repeats the epoch, and nothing is missing
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.checkpoint.save)
+
+    def _validate_last(self, engine: Engine) -> None:
+        """A training ends with a score, whatever the interval of validation is."""
+        if engine.state.epoch == engine.state.max_epochs != self.validator.state.epoch:
+            self.validator.run(engine.state.epoch)
 
     def _save_model(self, engine: Engine) -> None:
         weights = {k: v.cpu() for k, v in self.average.network.state_dict().items()}

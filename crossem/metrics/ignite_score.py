@@ -20,7 +20,7 @@ class ConfusionScore(Metric):
 
     Voxels of all volumes go into one confusion matrix (so a large volume counts more than a small one). On
     completion every score of :class:`SegmentationScores` is put in `engine.state.metrics` as well, under the
-    names of its `as_dict`. Validation runs on one process: there is no reduction over several.
+    names of its `as_dict`. In a distributed run every process validates the same volumes, so nothing is reduced.
 
     Args:
         class_names: one name a class, the background first.

@@ -5,11 +5,26 @@ from __future__ import annotations
 import pickle
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from crossem.errors import InputError
 from crossem.networks.unet import AnisotropicUNet
+
+
+def load_torch_file(path: str | PathLike) -> Any:
+    """What ``torch.save`` wrote, on the CPU; tensors and plain containers only.
+
+    Raises:
+        InputError: when the file is truncated, empty or something else.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise InputError(
+            f"checkpoint {path} cannot be read ({type(error).__name__}): train or copy it again"
+        ) from error
 
 
 def load_weights(network: AnisotropicUNet, path: str | PathLike) -> AnisotropicUNet:
@@ -18,17 +33,10 @@ def load_weights(network: AnisotropicUNet, path: str | PathLike) -> AnisotropicU
     Raises:
         InputError: when the file is missing or unreadable, or belongs to another architecture.
     """
-    path = Path(path)
-    if not path.is_file():
+    if not Path(path).is_file():
         raise InputError(f"checkpoint {path} does not exist: give the path of a model.pt that a training wrote")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise InputError(
-            f"checkpoint {path} cannot be read ({type(error).__name__}): train or copy it again"
-        ) from error
-    mismatch = _first_mismatch(network.state_dict(), state)
-    if mismatch:
+    state = load_torch_file(path)
+    if mismatch := _first_mismatch(network.state_dict(), state):
         raise InputError(f"checkpoint {path} belongs to another architecture: {mismatch}")
     network.load_state_dict(state)
     return network

@@ -19,7 +19,7 @@ class LabelFractiond(MapTransform):
     Keep the labels of the first `fraction` of a volume's columns only.
 
     The weight becomes 1 in the labelled part (or stays, when there is a weight already) and 0 elsewhere,
-    where the label becomes 0: a weighted loss never sees the rest.
+    where the label becomes 0: a weighted loss never sees the rest. A fraction of 1 changes nothing.
 
     Args:
         label_key: label (C, Z, Y, X).
@@ -35,7 +35,7 @@ class LabelFractiond(MapTransform):
         self, label_key: str = "label", weight_key: str = "weight", fraction: float = 1.0, axis: str = "x"
     ) -> None:
         super().__init__(label_key)
-        if not 0.0 < fraction <= 1.0:
+        if not isinstance(fraction, int | float) or not 0.0 < fraction <= 1.0:
             raise InputError(f"label_fraction is {fraction}: give a number above 0 and up to 1")
         if axis not in _AXES:
             raise InputError(f"axis of the labelled fraction is {axis!r}: give 'x', 'y' or 'z'")
@@ -43,6 +43,8 @@ class LabelFractiond(MapTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
+        if self.fraction == 1.0:
+            return d
         for key in self.key_iterator(d):
             label = plain(d[key])
             length = label.shape[self.axis]

@@ -1,5 +1,6 @@
 """Loading and saving volumes as dictionary transforms, in place of MONAI's LoadImaged and SaveImaged."""
 
+import logging
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -22,8 +23,11 @@ from crossem.io import (
     voxel_size_zyx_nm,
     write_volume,
 )
+from crossem.io.formats import FORMATS
 
+logger = logging.getLogger(__name__)
 _SIZE_TOLERANCE = 0.01
+_WITH_DIRECTIONS = tuple(known.name for known in FORMATS if known.module.KEEPS_DIRECTIONS)
 _MAX_NAMED_VALUES = 5
 
 
@@ -140,6 +144,7 @@ class SaveVolumed(MapTransform):
             typed = _as_type(volume, self.dtype, f"{key!r} of {source}")
             path = self._output_path(source, str(volume.meta.get("region_zyx")))
             write_volume(path, typed)
+            logger.info("%s -> %s", source, path)
             volume.meta["saved_to"] = str(path)
         return item
 
@@ -215,6 +220,12 @@ def _check_same_grid(image: MetaTensor, other: MetaTensor) -> None:
     shapes = [tuple(volume.shape[1:]) for volume in (image, other)]
     if shapes[0] != shapes[1]:
         raise InputError(f"{names[0]} is {shapes[0]} (z, y, x), but {names[1]} is {shapes[1]}; they need one shape")
+    directions = [volume.affine[:3, :3] / volume.affine[:3, :3].norm(dim=0) for volume in (image, other)]
+    keep_directions = all(volume.meta["file_format"] in _WITH_DIRECTIONS for volume in (image, other))
+    if keep_directions and not torch.allclose(*directions, atol=1e-3):
+        raise InputError(
+            f"{names[1]} is flipped or rotated against {names[0]}, by their headers; save both in one orientation"
+        )
     sizes = [voxel_size_zyx_nm(volume) for volume in (image, other)]
     if any(abs(a - b) > _SIZE_TOLERANCE * a for a, b in zip(*sizes, strict=True)):
         warnings.warn(

@@ -7,6 +7,7 @@ resampling, on the grid that the network sees.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ from crossem.transforms._checks import checked_number
 from crossem.transforms._tensors import like, plain
 from crossem.transforms.separable import apply_along_axis, gaussian_matrix
 
-_EDT_THREADS = 2
+_EDT_THREADS = os.cpu_count()
 
 
 def entropy_weight_map(labels: np.ndarray, num_classes: int, window_zyx: Sequence[int] = (1, 5, 5)) -> np.ndarray:

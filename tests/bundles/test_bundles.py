@@ -118,8 +118,29 @@ def test_resume_equals_an_uninterrupted_run(bundle, phantom, trained, monai_bund
         *common,
         cwd=bundle,
     )
-    whole, resumed = (torch.load(folder / "model.pt", weights_only=True) for folder in (trained, tmp_path / "run"))
+    whole, resumed = weights(trained), weights(tmp_path / "run")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def weights(folder):
+    return torch.load(folder / "model.pt", weights_only=True)
+
+
+def test_finetuning_twice_keeps_the_frozen_levels(bundle, phantom, trained, monai_bundle, tmp_path):
+    """Two-step fine-tuning: the overlay, and the overlay again from its result."""
+    if not (bundle / "configs/finetune.json").is_file():
+        pytest.skip(f"{bundle.name} has no finetune.json")
+    start = trained
+    for step in ("step1", "step2"):
+        monai_bundle(
+            "run", "training", "--config_file", configs(bundle, "train.json", "finetune.json"), "--datalist", phantom,
+            "--pretrained", start / "model.pt", "--output_dir", tmp_path / step, "--label_fraction", 0.15,
+            "--frozen_levels", 2, "--epochs", 1, *FAST,
+        )  # fmt: skip
+        before, after = weights(start), weights(tmp_path / step)
+        frozen = ("encoder.levels.0.", "encoder.levels.1.")
+        assert all(torch.equal(before[k], after[k]) == k.startswith(frozen) for k in before)
+        start = tmp_path / step
 
 
 def test_evaluating_writes_the_scores(bundle, phantom, trained, monai_bundle, tmp_path):
@@ -178,10 +199,28 @@ def test_two_processes_train_one_model(bundle, phantom, monai_bundle, tmp_path):
     assert (tmp_path / "run/model.pt").is_file()
 
 
+@pytest.mark.parametrize("fault", ["NaN", "constant"])
+def test_a_bad_stack_is_one_line(bundle, monai_bundle, tmp_path, fault):
+    array = np.full((20, 20, 6), 7, dtype=np.float32)
+    if fault == "NaN":
+        array[3, 4, 5] = np.nan
+    image = nibabel.Nifti1Image(array, np.diag([0.005, 0.005, 0.05, 1.0]))
+    image.header.set_xyzt_units("micron")
+    nibabel.save(image, tmp_path / "bad.nii")
+    process = monai_bundle(
+        "run", "inference", "--config_file", bundle / "configs/inference.json", "--dataset_dir", tmp_path / "bad.nii",
+        "--output_dir", tmp_path / "out", check=False,
+    )  # fmt: skip
+    assert process.returncode == 1
+    lines = [x for x in (process.stdout + process.stderr).splitlines() if "error" in x.lower()]
+    assert len(lines) == 1 and lines[0].startswith("error:") and "bad.nii" in lines[0] and fault in lines[0]
+    assert not list((tmp_path / "out").glob("*_seg*"))
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (("--epocs", 3), "--epocs is not an option of this config: did you mean --epochs"),
+        (("--epocs", 3), "--epocs is not an option of this config: no 'epocs' there, did you mean epochs"),
         (("--datalist", "nowhere/list.json"), "nowhere/list.json"),
         (("--pretrained", "nowhere.pt"), "nowhere.pt does not exist"),
         (("--label_fraction", 0), "label_fraction is 0"),

@@ -37,6 +37,17 @@ def test_a_folder_below_a_file_cannot_be_written(stacks, tmp_path):
         check_inputs(stacks[:1], stacks[0] / "out")
 
 
+def test_the_folder_of_the_stacks_is_no_output_folder(stacks, tmp_path):
+    with pytest.raises(InputError, match="holds the input known.nii"):
+        check_inputs(stacks[:1], tmp_path)
+
+
+def test_several_channels(tmp_path):
+    stack = write_volume(tmp_path / "two.ome.tif", np.zeros((2, 3, 4, 5), np.uint8), (40, 5, 5))
+    with pytest.raises(InputError, match="has 2 channels"):
+        check_inputs([stack], tmp_path / "out")
+
+
 def test_a_wrong_voxel_size(stacks, tmp_path):
     with pytest.raises(InputError, match="voxel_size_zyx_nm"):
         check_inputs(stacks, tmp_path / "out", (40, 5))

@@ -9,7 +9,8 @@ from scipy.signal.windows import gaussian
 from torch import nn
 
 from crossem import InputError
-from crossem.inference import SlidingWindowInferer, inference_dtype
+from crossem.inference import SlidingWindowInferer
+from crossem.networks import native_dtype
 
 
 class ToyUNet(nn.Module):
@@ -126,7 +127,7 @@ def test_result_can_be_changed_in_place_afterwards(network):
 
 @pytest.mark.parametrize("script", [False, True])
 def test_low_precision_agrees_with_float32(network, script):
-    dtype = inference_dtype("cpu")
+    dtype = native_dtype("cpu")
     if dtype == torch.float32:
         pytest.skip("this CPU has no native bfloat16")
     volume = torch.rand(1, 1, 8, 64, 64)

@@ -28,7 +28,7 @@ def volume():
     return {"image": torch.randn(1, 8, 32, 32, generator=generator) - 2.0 * label, "label": label}
 
 
-def build(output_dir, epochs, resume=False, loss=None, max_skipped=20):
+def build(output_dir, epochs, resume=False, loss=None, max_skipped=20, val_interval=1):
     torch.manual_seed(0)
     network = AnisotropicUNet(1, 2, plan_unet((45, 9.5, 9.5), (4, 16, 16), (4, 8)))
     average = WeightAverage(network, decay=0.9)
@@ -51,7 +51,7 @@ def build(output_dir, epochs, resume=False, loss=None, max_skipped=20):
         loss_function=loss or WeightedCrossEntropyDice(),
         inferer=SimpleInferer(),
         iteration_update=SupervisedIteration(average, max_skipped=max_skipped),
-        train_handlers=[ValidationHandler(1, validator, epoch_level=True), record],
+        train_handlers=[ValidationHandler(val_interval, validator, epoch_level=True), record],
         decollate=False,
     )
 
@@ -87,11 +87,10 @@ def test_training_learns_and_everything_is_logged(tmp_path):
 
 def test_the_saved_model_is_the_running_average(tmp_path):
     trainer = build(tmp_path, 1)
-    average = trainer.iteration_update.average if hasattr(trainer, "iteration_update") else None
     trainer.run()
-    saved = weights(tmp_path)
+    saved, average = weights(tmp_path), trainer._process_function.average
     assert any(not torch.equal(saved[k], v) for k, v in trainer.network.state_dict().items())
-    assert average is None or all(torch.equal(saved[k], v) for k, v in average.network.state_dict().items())
+    assert all(torch.equal(saved[k], v) for k, v in average.network.state_dict().items())
 
 
 def test_average_follows_the_formula():
@@ -122,7 +121,7 @@ class SometimesNan(WeightedCrossEntropyDice):
 def test_a_step_without_a_finite_gradient_is_skipped_and_counted(tmp_path):
     build(tmp_path, 2, loss=SometimesNan({2, 3, 5})).run()
     rows = list(csv.DictReader((tmp_path / "log.csv").open()))
-    assert [int(r["skipped_steps"]) for r in rows] == [2, 3]
+    assert [int(r["skipped_steps"]) for r in rows] == [2, 1]
     assert all(torch.isfinite(v).all() for v in weights(tmp_path).values())
 
 
@@ -143,6 +142,29 @@ def test_a_new_run_keeps_the_earlier_one(tmp_path):
 def test_nothing_to_resume_from(tmp_path):
     with pytest.raises(InputError, match="checkpoint.pt does not exist"):
         build(tmp_path, 2, resume=True)
+
+
+def test_a_damaged_checkpoint_and_one_that_is_none(tmp_path):
+    build(tmp_path, 1).run()
+    whole = (tmp_path / "checkpoint.pt").read_bytes()
+    (tmp_path / "checkpoint.pt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="checkpoint.pt cannot be read"):
+        build(tmp_path, 2, resume=True)
+    torch.save(weights(tmp_path), tmp_path / "checkpoint.pt")
+    with pytest.raises(InputError, match="is no checkpoint of a training"):
+        build(tmp_path, 2, resume=True)
+
+
+def test_nothing_is_left_to_resume(tmp_path):
+    build(tmp_path, 2).run()
+    with pytest.raises(InputError, match="epochs is 2, and .* is after epoch 2 already"):
+        build(tmp_path, 2, resume=True).run()
+
+
+def test_the_last_epoch_is_validated_whatever_the_interval(tmp_path):
+    build(tmp_path, 3, val_interval=2).run()
+    rows = list(csv.DictReader((tmp_path / "log.csv").open()))
+    assert [bool(r["validation_mean_iou"]) for r in rows] == [False, True, True]
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):

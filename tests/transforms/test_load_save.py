@@ -201,3 +201,14 @@ def test_what_cannot_be_saved(tmp_path, item):
         SaveVolumed("pred", tmp_path, output_postfix="")({"pred": pred})
     saved = SaveVolumed("pred", tmp_path / "out", dtype="float32", output_postfix="prob")({"pred": pred * 0.5})
     assert np.array_equal(read_volume(saved["pred"].meta["saved_to"]).numpy(), (pred * 0.5).numpy())
+
+
+def test_a_label_mirrored_against_its_image_is_refused(tmp_path):
+    array = np.arange(60, dtype=np.uint8).reshape(5, 4, 3)
+    for name, sign in (("image", 1), ("label", -1)):
+        nifti = nib.Nifti1Image(array % 2 if name == "label" else array, np.diag([sign * 0.005, 0.005, 0.05, 1]))
+        nifti.header.set_xyzt_units("micron")
+        nib.save(nifti, tmp_path / f"{name}.nii")
+    item = {name: str(tmp_path / f"{name}.nii") for name in ("image", "label")}
+    with pytest.raises(InputError, match=r"label\.nii is flipped or rotated against .*image\.nii"):
+        LoadVolumed(["image", "label"])(item)

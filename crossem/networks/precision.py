@@ -3,7 +3,7 @@
 import torch
 
 
-def inference_dtype(device: torch.device | str) -> torch.dtype:
+def native_dtype(device: torch.device | str) -> torch.dtype:
     """The fastest dtype that `device` computes natively and that is safe for a forward pass.
 
     bfloat16 on CPUs with AVX512-BF16 or AMX and on GPUs that have it, float16 on other GPUs, else float32
