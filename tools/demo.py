@@ -69,7 +69,7 @@ def main() -> None:
     ]
     run(
         "tools/make_overlay.py", phantom / stack["image"], "--truth", phantom / stack["label"],
-        "--prediction", *predictions, "--output", output / "demo.png",
+        "--slices", 4, 12, 20, "--prediction", *predictions, "--output", output / "demo.png",
     )  # fmt: skip
     print(f"\nIoU on the unseen stack: {scores}. Look at {output / 'demo.png'}.")
     print(f"The whole demo took {time.monotonic() - started:.0f} s.")
