@@ -22,7 +22,7 @@ CLASSES4 = ("boundary", "cytoplasm", "mitochondria", "glia")
 SOURCE_VOXEL_ZYX_NM = (10.0, 10.0, 10.0)
 TARGET_VOXEL_ZYX_NM = (48.0, 8.0, 8.0)
 _TARGET_MITOCHONDRIA_SCALE = 1.2  # object size is part of the gap between the domains
-_VERSION = 1  # raise it when the same seed gives another phantom
+_VERSION = 2  # raise it when the same seed gives another phantom
 _STAMP = "phantom.json"
 
 

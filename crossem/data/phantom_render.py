@@ -50,12 +50,12 @@ FIB_SEM = Stain(
 )
 SS_TEM = Stain(
     cytoplasm=186,
-    glia=112,
-    mitochondria=150,
+    glia=156,
+    mitochondria=122,
     membrane=38,
     membrane_nm=10,
     outline=84,
-    cristae=36,
+    cristae=30,
     spots=80,
     cells=9,
     grain=20,
