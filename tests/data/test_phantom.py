@@ -78,16 +78,16 @@ def test_labels_agree_with_one_another(datalist_path, domain, split):
 
 
 def test_image_shows_the_structures_and_the_domains_differ(datalist_path):
-    contrasts, greys = {}, {}
+    membranes, greys = {}, {}
     for domain in ("source", "target"):
         image, classes4 = (_read(datalist_path, domain, "training", n) for n in ("image", "classes4"))
         assert image.dtype == np.uint8
         means = ndimage.mean(image, classes4, index=range(4))
         assert max(means[0], means[2]) < means[1]  # the cytoplasm is brightest
-        contrasts[domain] = means[1] - means[2]
+        membranes[domain] = means[1] - means[0]
         inside = ndimage.binary_erosion(classes4 == 2, np.ones((1, 3, 3)), iterations=2)
         greys[domain] = image[inside].std()
-    assert contrasts["source"] > 1.5 * contrasts["target"] > 0
+    assert membranes["target"] > 1.3 * membranes["source"]  # stained darker
     assert greys["target"] > 1.5 * greys["source"]  # noise and cristae
 
 
