@@ -108,13 +108,16 @@ def make_volume(domain: str, shape_zyx: Shape, rng: np.random.Generator) -> tupl
 
 
 def _is_there(folder: Path, stamp: dict[str, Any]) -> bool:
-    """Whether the folder holds this very phantom; an error when it holds anything else."""
+    """Whether the folder holds this very phantom; an error when it holds anything but an older version of it."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     try:
         found = json.loads((folder / _STAMP).read_text())
     except (OSError, ValueError):
         raise InputError(f"{folder} is in use and holds no phantom; give another folder") from None
+    if found != stamp and found | {"version": stamp["version"]} == stamp:
+        shutil.rmtree(folder)  # made by another version of this program, for the same purpose
+        return False
     if found != stamp:
         raise InputError(f"{folder} holds another phantom, {found}; remove it or give another folder")
     return True

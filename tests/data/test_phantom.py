@@ -119,6 +119,15 @@ def _tiny(monkeypatch) -> None:
     monkeypatch.setattr(phantom, "_SIZES", sizes)
 
 
+def test_a_phantom_of_an_older_version_is_made_again(tmp_path, monkeypatch):
+    _tiny(monkeypatch)
+    path = make_phantom(tmp_path / "p", seed=3, size="small")
+    (path.parent / "of_the_old_version").touch()
+    monkeypatch.setattr(phantom, "_VERSION", phantom._VERSION + 1)
+    assert make_phantom(tmp_path / "p", seed=3, size="small") == path
+    assert path.is_file() and not (path.parent / "of_the_old_version").exists()
+
+
 def test_phantom_is_reused_and_never_mixed(tmp_path, monkeypatch):
     _tiny(monkeypatch)
     path = make_phantom(tmp_path / "p", seed=3, size="small")
