@@ -19,12 +19,12 @@ import torch
 from monai.inferers import sliding_window_inference
 
 from crossem.inference import SlidingWindowInferer
-from crossem.networks import AnisotropicUNet, native_dtype, plan_unet
+from crossem.networks import AnisotropicUNet, native_dtype, plan_unet, prepare_network
 
 VOXEL_SIZE_ZYX_NM = (48.0, 8.0, 8.0)
 ROI_SIZE_ZYX = (16, 128, 128)
 SETTINGS = {
-    "crossem": {"roi_size_zyx": [16, 256, 256], "overlap": 0.25, "sw_batch_size": 1},
+    "crossem": {"roi_size_zyx": [16, 224, 224], "overlap": 0.25, "sw_batch_size": 1},
     "monai_stock": {"roi_size": [16, 128, 128], "overlap": 0.5, "sw_batch_size": 4, "mode": "gaussian"},
 }
 
@@ -73,6 +73,8 @@ def measure(name: str, shape_zyx: list[int], device: str) -> dict[str, object]:
     torch.manual_seed(0)
     plan = plan_unet(VOXEL_SIZE_ZYX_NM, ROI_SIZE_ZYX)
     network = AnisotropicUNet(in_channels=1, out_channels=2, plan=plan).eval().to(device)
+    if name == "crossem":
+        network = prepare_network(network, torch.device(device))  # channels last, as the bundles do
     infer = crossem_inference if name == "crossem" else stock_inference
     infer(torch.rand(1, 1, *ROI_SIZE_ZYX), network, device)
     volume = torch.rand(1, 1, *shape_zyx)

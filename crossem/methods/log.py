@@ -47,7 +47,9 @@ class TrainingLog:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
         engine.add_event_handler(Events.COMPLETED, self._finish)
         # disable=None: no bar where the output is a file
-        ProgressBar(desc="training", ncols=100, disable=None).attach(engine, output_transform=lambda o: {"loss": o["loss"]})
+        ProgressBar(desc="training", ncols=100, disable=None).attach(
+            engine, output_transform=lambda o: {"loss": o["loss"]}
+        )
         self.validator.add_event_handler(Events.ITERATION_COMPLETED, self._keep_overlay)
 
     def _start(self, engine: Engine) -> None:
