@@ -46,6 +46,8 @@ def _one_line(model: type[BaseModel], error: ErrorDetails) -> str:
         return f"unknown key {where!r}{hint}"
     if error["type"] == "missing":
         return f"key {where!r} is missing; add it"
+    if error["type"] == "too_short":
+        return f"{where!r} has too few entries: give at least {error['ctx']['min_length']}, or leave it out"
     message = error["msg"].removeprefix("Value error, ")
     return f"{where or 'content'}: {message}, got {_short(error['input'])}"
 

@@ -8,7 +8,9 @@ from natsort import natsorted
 
 from crossem.errors import InputError
 from crossem.io.formats import SLICE_SUFFIXES, known_suffixes, split_location, suffix_of
+from crossem.io.header import Location
 from crossem.io.paths import check_exists
+from crossem.io.tiff import check_complete
 
 
 def find_volumes(pattern_or_folder: str | Path) -> list[Path]:
@@ -52,7 +54,10 @@ def _in_folder(folder: Path) -> list[Path]:
     entries = natsorted((e for e in folder.iterdir() if not e.name.startswith(".")), key=lambda e: e.name)
     volumes = [entry for entry in entries if _is_volume(entry)]
     if not volumes:
-        raise InputError(f"{folder}: no volume in this folder; looked for {known_suffixes()}, and folders of slices")
+        raise InputError(
+            f"{folder}: no volume in this folder; looked for {known_suffixes()}, and folders of slices; "
+            "for folders further down give a pattern such as 'data/*/raw'"
+        )
     slices = [volume for volume in volumes if _is_slice(volume)]
     if not slices:
         return volumes
@@ -83,8 +88,11 @@ def _is_slice(path: Path) -> bool:
     try:
         with tifffile.TiffFile(path) as tif:
             series = tif.series[0]
+            check_complete(tif, Location(path))  # a stack cut after its first section would pass for a slice
             return len(tif.pages) == 1 and all(
                 s == 1 for a, s in zip(series.axes, series.shape, strict=True) if a not in "YXS"
             )
+    except InputError:
+        raise
     except Exception:  # damaged: reading it will say so, as a volume
         return False

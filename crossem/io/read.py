@@ -101,8 +101,8 @@ def _choose_size(
     if explicit is None:
         if not header.size_known:
             raise InputError(
-                f'{location}: the file has no voxel size; give it as "voxel_size_zyx_nm": [z, y, x] in the'
-                ' datalist or with --voxel_size_zyx_nm "[z,y,x]" (in nm)'
+                f"{location}: the file has no voxel size; give it in nm, for training as"
+                ' "voxel_size_zyx_nm": [z, y, x] in the datalist, for inference as --voxel_size_zyx_nm "[z,y,x]"'
             )
         return affine
     explicit = geometry.check_voxel_size(explicit, f"{location}: voxel_size_zyx_nm")

@@ -31,7 +31,7 @@ _MAX_RATIONAL = 2**31 - 1
 def read_header(location: Location) -> VolumeHeader:
     """See `FormatModule`."""
     with tifffile.TiffFile(location.file) as tif:
-        _check_complete(tif, location)
+        check_complete(tif, location)
         layout = _layout(tif, location)
         sizes = _voxel_size(tif)
         dtype = np.dtype(tif.series[0].dtype).newbyteorder("=")
@@ -142,7 +142,7 @@ def _to_czyx(data: np.ndarray, layout: _Layout, location: Location) -> np.ndarra
     return data.transpose(*rest, *order).reshape(layout.shape_czyx)
 
 
-def _check_complete(tif: tifffile.TiffFile, location: Location) -> None:
+def check_complete(tif: tifffile.TiffFile, location: Location) -> None:
     """tifffile only logs a page chain that breaks off, and would hand out the sections before it."""
     last = tif.pages[len(tif.pages) - 1]
     layout, handle = tif.tiff, tif.filehandle

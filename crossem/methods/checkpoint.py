@@ -70,6 +70,7 @@ class Checkpoint:
                 "give more epochs to go on"
             )
         for name, part in parts.items():
+            _check_learning_rate(part, saved["parts"][name], self.path)
             try:
                 part.load_state_dict(saved["parts"][name])
             except (RuntimeError, ValueError) as error:
@@ -78,6 +79,17 @@ class Checkpoint:
         engine.state.epoch = saved["epoch"]
         engine.state.iteration = saved["epoch"] * engine.state.epoch_length
         logger.info("resumed from %s after epoch %d", self.path, saved["epoch"])
+
+
+def _check_learning_rate(part: Any, saved: Mapping[str, Any], path: Path) -> None:
+    """An optimiser comes back with the learning rate it had: another one asked for would be ignored."""
+    if isinstance(part, torch.optim.Optimizer):
+        for own, old in zip(part.param_groups, saved["param_groups"], strict=False):
+            if own["lr"] != old["lr"]:
+                raise InputError(
+                    f"learning_rate is {own['lr']}, and {path} was trained with {old['lr']}: resume with the same, "
+                    "or start anew with --pretrained model.pt"
+                )
 
 
 def prepare_output_dir(output_dir: str | Path, resume: bool) -> Path:

@@ -59,6 +59,14 @@ class TrainingLog:
                 rows = [{k: v for k, v in row.items() if v != ""} for row in csv.DictReader(file)]
             self.rows = [row for row in rows if int(row["epoch"]) <= engine.state.epoch]
         self.writer = SummaryWriter(str(self.output_dir / "tensorboard"), purge_step=engine.state.epoch + 1)
+        logger.info(
+            "training on %s, epochs %d to %d of %d steps; results go to %s",
+            engine.state.device,
+            engine.state.epoch + 1,
+            engine.state.max_epochs,
+            engine.state.epoch_length,
+            self.output_dir,
+        )
         self.started = time.monotonic() - (float(self.rows[-1]["seconds"]) if self.rows else 0)
 
     def _add(self, engine: Engine) -> None:

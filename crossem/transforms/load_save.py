@@ -132,7 +132,7 @@ class SaveVolumed(MapTransform):
         self.output_postfix = output_postfix
         self.output_ext = output_ext
         self.dtype = np.dtype(get_equivalent_dtype(dtype, np.ndarray))
-        self._sources: dict[Path, str] = {}
+        self._sources: dict[Path, tuple[str, str]] = {}
 
     def __call__(self, data: Mapping[Hashable, object]) -> dict[Hashable, object]:
         item = dict(data)
@@ -152,7 +152,7 @@ class SaveVolumed(MapTransform):
         """The first name of NAME, PARENT_NAME that no other input (or other region of it) has taken."""
         stem, suffix = _name_parts(source)
         suffix = self.output_ext or suffix
-        identity = f"{Path(source).absolute()} {' '.join(region.split())}"
+        identity = (str(Path(source).absolute()), region)
         parent = split_location(source).file.absolute().parent.name
         postfix = f"_{self.output_postfix}" if self.output_postfix else ""
         paths = [self.output_dir / f"{name}{postfix}{suffix}" for name in (stem, f"{parent}_{stem}")]
@@ -164,7 +164,7 @@ class SaveVolumed(MapTransform):
             if self._sources.setdefault(path, identity) == identity:
                 return path
         raise InputError(
-            f"{source}: its output {paths[1]} is already that of {self._sources[paths[1]]}; rename one input"
+            f"{source}: its output {paths[1]} is already that of {self._sources[paths[1]][0]}; rename one input"
         )
 
 
@@ -173,7 +173,8 @@ def _name_parts(source: str) -> tuple[str, str]:
     location = split_location(source)
     suffix = suffix_of(location.file)
     if not suffix or (location.file.is_dir() and not suffix.endswith(".zarr")):
-        return location.file.absolute().name, ".tif"
+        # slice folders tend to have one name: stack1/raw, stack2/raw
+        return f"{location.file.absolute().parent.name}_{location.file.absolute().name}", ".tif"
     stem = location.file.name[: -len(suffix)]
     if location.inner:
         stem = f"{stem}_{location.inner.replace('/', '_')}"

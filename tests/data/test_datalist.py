@@ -78,7 +78,7 @@ def test_missing_datalist_names_the_nearest(folder):
         (lambda c: c.pop("classes"), "key 'classes' is missing"),
         (lambda c: c.update(clases=1), "unknown key 'clases'; did you mean 'classes'?"),
         (lambda c: c["target"].update(train=[]), "unknown key 'target.train'; did you mean 'training'?"),
-        (lambda c: c["target"].update(training=[]), "target.training: List should have at least 1 item"),
+        (lambda c: c["target"].update(training=[]), "'target.training' has too few entries: give at least 1"),
         (
             lambda c: c["target"]["training"][0].update(lable="x"),
             "unknown key 'target.training[0].lable'; did you mean 'label'?",

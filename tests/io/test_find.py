@@ -4,7 +4,7 @@ import tifffile
 from PIL import Image
 
 from crossem.errors import InputError
-from crossem.io import find_volumes, write_volume
+from crossem.io import find_volumes, read_volume, write_volume
 
 DATA = np.random.default_rng(0).integers(0, 250, (1, 3, 5, 6)).astype(np.uint8)
 
@@ -74,3 +74,12 @@ def test_a_mixture_and_a_pattern_of_slices(tmp_path):
     write_volume(folder / "v.nii.gz", DATA, (1, 1, 1))
     with pytest.raises(InputError, match="0.png.* and stacks .*v.nii.gz.* together"):
         find_volumes(folder)
+
+
+def test_a_truncated_stack_does_not_pass_for_a_slice(tmp_path):
+    tifffile.imwrite(tmp_path / "stack.tif", np.zeros((12, 64, 64), np.uint8), photometric="minisblack", metadata=None)
+    whole = (tmp_path / "stack.tif").read_bytes()
+    (tmp_path / "stack.tif").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"stack\.tif"):
+        for volume in find_volumes(tmp_path):
+            read_volume(volume, (40, 5, 5))

@@ -155,6 +155,14 @@ def test_a_damaged_checkpoint_and_one_that_is_none(tmp_path):
         build(tmp_path, 2, resume=True)
 
 
+def test_another_learning_rate_is_not_silently_ignored(tmp_path):
+    build(tmp_path, 1).run()
+    trainer = build(tmp_path, 2, resume=True)
+    trainer.optimizer.param_groups[0]["lr"] = 0.5
+    with pytest.raises(InputError, match="learning_rate is 0.5, and .* was trained with 0.01"):
+        trainer.run()
+
+
 def test_nothing_is_left_to_resume(tmp_path):
     build(tmp_path, 2).run()
     with pytest.raises(InputError, match="epochs is 2, and .* is after epoch 2 already"):

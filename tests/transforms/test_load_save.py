@@ -160,11 +160,12 @@ def test_slice_folders_become_tif_and_equal_names_are_told_apart(tmp_path):
     for _ in range(2):
         for source in sources:
             save(_predicted(source, SIZE))
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["raw_seg.tif", "stack2_raw_seg.tif"]
-    third = _slices(tmp_path / "more" / "stack2" / "raw", DATA)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["stack1_raw_seg.tif", "stack2_raw_seg.tif"]
+    save(_predicted(_slices(tmp_path / "more" / "stack2" / "raw", DATA), SIZE))  # one step further up
+    third = _slices(tmp_path / "others" / "stack2" / "raw", DATA)
     with pytest.raises(InputError, match="is already that of .*stack2.*; rename one input"):
         save(_predicted(third, SIZE))
-    assert voxel_size_zyx_nm(read_volume(tmp_path / "out" / "raw_seg.tif")) == SIZE
+    assert voxel_size_zyx_nm(read_volume(tmp_path / "out" / "stack1_raw_seg.tif")) == SIZE
 
 
 def test_orientation_and_axis_order_of_the_input(tmp_path):
