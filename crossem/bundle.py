@@ -53,15 +53,25 @@ def check_options(argv: Sequence[str]) -> None:
     """Refuse `--epocs 3` and `--train#trainer#max_epoch 3`, which MONAI would ignore.
 
     Args:
-        argv: the command line of a `monai.bundle run`.
+        argv: the command line of a `monai.bundle run`; nothing is checked where it names no config by an option.
     """
+    argv = [_with_underscores(argument) for argument in argv]
     run_arguments = set(inspect.signature(monai.bundle.run).parameters) - {"override"}
-    config = ConfigParser.load_config_files(_config_files(argv))
+    files = _config_files(argv)
+    if not files:
+        return
+    config = ConfigParser.load_config_files(files)
     for argument in argv[2:]:
         if argument.startswith("--"):
             option = argument[2:].split("=")[0]
             if option not in run_arguments:
                 _check_option(option, config, run_arguments)
+
+
+def _with_underscores(argument: str) -> str:
+    """`--label-fraction=0.5` as `--label_fraction=0.5`: the command line takes both."""
+    name, equals, value = argument.partition("=")
+    return f"--{name[2:].replace('-', '_')}{equals}{value}" if name.startswith("--") else argument
 
 
 def _check_option(option: str, config: dict, run_arguments: set[str]) -> None:
@@ -87,7 +97,9 @@ def _config_files(argv: Sequence[str]) -> list[str]:
     if "--config_file" in given:
         value = given["--config_file"]
         return list(ast.literal_eval(value)) if value.startswith(("[", "(")) else [value]
-    files = ConfigParser.load_config_file(given["--args_file"])["config_file"]
+    if "--args_file" not in given:
+        return []
+    files = ConfigParser.load_config_file(given["--args_file"]).get("config_file", [])
     return [files] if isinstance(files, str) else list(files)
 
 

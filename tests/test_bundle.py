@@ -38,6 +38,14 @@ def test_options_are_checked_against_the_configs_of_an_args_file(config, tmp_pat
         check_options([*command, "--epocs", "1"])
 
 
+def test_hyphens_are_underscores_and_no_named_config_is_no_check(config):
+    command = ["/x/monai/bundle/__main__.py", "run", "training"]
+    check_options([*command, f"--config-file={config[0]}", "--train#trainer#max-epochs", "3"])
+    with pytest.raises(InputError, match="--epocs is not an option"):
+        check_options([*command, f"--config-file={config[0]}", "--epocs", "3"])
+    check_options([*command, "--anything", "1"])
+
+
 def test_only_the_command_line_of_monai_is_looked_at():
     assert is_command_line(argv("x"))
     assert not is_command_line(["/usr/bin/pytest", "run"])

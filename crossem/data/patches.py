@@ -27,7 +27,7 @@ class PatchDataset(Dataset):
             labels, "label" and "weight" of the same shape.
         roi_size_zyx: patch size in voxels; shorter axes are reflected.
         augmentation: random transform of one patch.
-        foreground_share: share of patches centred on a foreground voxel.
+        foreground_share: share of patches drawn so that they hold a foreground voxel.
         seed: of all random choices.
 
     Raises:
