@@ -1,7 +1,7 @@
 """Datasets, datalists and the pairing of source and target domains."""
 
 from crossem.data.convert import convert_dataset
-from crossem.data.datalist import datalist_items, expand_z_phases, load_datalist
+from crossem.data.datalist import datalist_items, expand_z_phases, load_datalist, target_items, validation_domain
 from crossem.data.fetch import FileCheck, copy_dataset, download_dataset, verify_dataset
 from crossem.data.pairs import pair_datalist, write_pair_datalists
 from crossem.data.patches import EpochSampler, PairedDataset, PatchDataset, training_loader
@@ -25,7 +25,9 @@ __all__ = [
     "load_registry",
     "make_phantom",
     "pair_datalist",
+    "target_items",
     "training_loader",
+    "validation_domain",
     "verify_dataset",
     "write_pair_datalists",
 ]

@@ -112,6 +112,25 @@ def datalist_items(
     return [dict(item) for item in items]
 
 
+def target_items(datalist: dict[str, Any], label_fraction: float) -> list[dict[str, Any]]:
+    """The target's training items for a method that adapts to it: with labels only if a fraction of them is used.
+
+    Raises InputError when there are no such items, or `label_fraction` is above 0 and they have no labels.
+    """
+    try:
+        return datalist_items(datalist, "target", "training", labelled=label_fraction > 0)
+    except InputError as error:
+        if label_fraction > 0 and datalist.get("target", {}).get("training"):
+            raise InputError(f"label_fraction is {label_fraction}, give 0 to use no target labels: {error}") from error
+        raise
+
+
+def validation_domain(datalist: dict[str, Any]) -> Domain:
+    """The domain that a training with adaptation is validated on: the target where it has labels for that."""
+    items = datalist.get("target", {}).get("validation", [])
+    return "target" if items and all("label" in item for item in items) else "source"
+
+
 def expand_z_phases(items: list[dict[str, Any]], phases: int, working_voxel_z_nm: float) -> list[dict[str, Any]]:
     """Repeat items at several starts in z, so that downsampling makes other coarse slices of each copy.
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from monai.data import MetaTensor
 from monai.transforms import Compose
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from crossem.errors import InputError
+from crossem.io import voxel_size_zyx_nm
 
 KEYS = ("image", "label", "weight")
 
@@ -28,10 +30,13 @@ class PatchDataset(Dataset):
         roi_size_zyx: patch size in voxels; shorter axes are reflected.
         augmentation: random transform of one patch.
         foreground_share: share of patches drawn so that they hold a foreground voxel.
+        labelled_share: share of the other patches drawn so that they hold a labelled voxel; for adaptation, the
+            rest of a volume that is labelled in part is worth seeing too.
         seed: of all random choices.
 
     Raises:
-        InputError: when there are no items, or ``foreground_share`` is not in 0 ... 1.
+        InputError: when there are no items, they differ in voxel size after ``transform``, or a share is not in
+            0 ... 1.
     """
 
     def __init__(
@@ -41,21 +46,28 @@ class PatchDataset(Dataset):
         roi_size_zyx: Sequence[int],
         augmentation: Compose,
         foreground_share: float = 0.5,
+        labelled_share: float = 1.0,
         seed: int = 0,
     ) -> None:
         if not data:
             raise InputError("the training datalist is empty: give at least one item with an image")
-        if not 0 <= foreground_share <= 1:
-            raise InputError(f"foreground_share is {foreground_share}: give a number from 0 to 1")
+        for name, share in {"foreground_share": foreground_share, "labelled_share": labelled_share}.items():
+            if not 0 <= share <= 1:
+                raise InputError(f"{name} is {share}: give a number from 0 to 1")
         self.data, self.transform, self.augmentation = data, transform, augmentation
-        self.roi_size_zyx, self.foreground_share, self.seed = tuple(roi_size_zyx), foreground_share, seed
+        self.roi_size_zyx, self.seed = tuple(roi_size_zyx), seed
+        self.foreground_share, self.labelled_share = foreground_share, labelled_share
+        self.voxel_sizes_zyx_nm: dict[str, tuple[float, ...]] = {}
         self.volumes = [self._load(item) for item in data]
+        check_one_voxel_size(self.voxel_sizes_zyx_nm)
         self.candidates = [_candidates(v) for v in self.volumes]
         labelled = np.array([_labelled_voxels(v) for v in self.volumes], dtype=float)
         self.shares = labelled / labelled.sum()
 
     def _load(self, item: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         loaded = self.transform(item)
+        if isinstance(loaded["image"], MetaTensor):
+            self.voxel_sizes_zyx_nm[str(item["image"])] = voxel_size_zyx_nm(loaded["image"])
         volume = {k: torch.as_tensor(loaded[k]).clone() for k in KEYS if k in loaded}
         return {k: _reflect_to(getattr(v, "as_tensor", lambda v=v: v)(), self.roi_size_zyx) for k, v in volume.items()}
 
@@ -83,6 +95,8 @@ class PatchDataset(Dataset):
         upper = [n - r for n, r in zip(shape_zyx, self.roi_size_zyx, strict=True)]
         wants_foreground = rng.rand() < self.foreground_share
         centres = foreground if wants_foreground and foreground is not None else labelled
+        if centres is labelled and labelled is not None and rng.rand() >= self.labelled_share:
+            centres = None
         if centres is None:
             return [int(rng.randint(u + 1)) for u in upper]
         centre = np.unravel_index(centres[rng.randint(len(centres))], tuple(shape_zyx))
@@ -118,10 +132,30 @@ def _reflect_to(volume: torch.Tensor, size_zyx: Sequence[int]) -> torch.Tensor:
     return volume
 
 
+def check_one_voxel_size(sizes_zyx_nm: Mapping[str, Sequence[float]]) -> None:
+    """Refuse volumes that are not on one working grid (resampling leaves a size that is within 10 % of it).
+
+    Raises:
+        InputError: naming two volumes, by the keys of ``sizes_zyx_nm``, and their voxel sizes in nm.
+    """
+    for name, size in sizes_zyx_nm.items():
+        first_name, first = next(iter(sizes_zyx_nm.items()))
+        if any(max(a, b) > 1.25 * min(a, b) for a, b in zip(first, size, strict=True)):
+            sizes = [f"{[round(v, 2) for v in s]} nm of {n}" for n, s in ((first_name, first), (name, size))]
+            raise InputError(
+                f"working voxel sizes differ, {' and '.join(sizes)}: give all one working_voxel_size_zyx_nm"
+            )
+
+
 class PairedDataset(Dataset):
-    """Patches of the domains side by side: item i is ``{"source": source[i], "target": target[i]}``."""
+    """Patches of the domains side by side: item i is ``{"source": source[i], "target": target[i]}``.
+
+    Raises:
+        InputError: when the domains differ in voxel size.
+    """
 
     def __init__(self, **domains: PatchDataset) -> None:
+        check_one_voxel_size({k: v for dataset in domains.values() for k, v in dataset.voxel_sizes_zyx_nm.items()})
         self.domains = domains
 
     def __getitem__(self, index: int) -> dict[str, dict[str, torch.Tensor]]:

@@ -1,8 +1,30 @@
 """Training: one file a method, and what they share."""
 
+from crossem.methods.alignment import AlignmentIteration, feature_alignment
 from crossem.methods.average import WeightAverage
-from crossem.methods.iteration import Iteration, TrainingDivergedError
+from crossem.methods.entropy_minimization import EntropyMinimization
+from crossem.methods.history import ImageHistory
+from crossem.methods.iteration import Iteration, StepOutput, TrainingDivergedError
+from crossem.methods.label_space import LabelSpaceIteration
+from crossem.methods.parameters import parameter_groups
 from crossem.methods.record import TrainingRecord
 from crossem.methods.supervised import SupervisedIteration
+from crossem.methods.translation import TranslationIteration
+from crossem.methods.translation_stage import TranslationStage
 
-__all__ = ["Iteration", "SupervisedIteration", "TrainingDivergedError", "TrainingRecord", "WeightAverage"]
+__all__ = [
+    "AlignmentIteration",
+    "EntropyMinimization",
+    "ImageHistory",
+    "Iteration",
+    "LabelSpaceIteration",
+    "StepOutput",
+    "SupervisedIteration",
+    "TrainingDivergedError",
+    "TrainingRecord",
+    "TranslationIteration",
+    "TranslationStage",
+    "WeightAverage",
+    "feature_alignment",
+    "parameter_groups",
+]

@@ -6,12 +6,15 @@ import csv
 import logging
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from ignite.engine import Engine, Events
 from ignite.handlers.tqdm_logger import ProgressBar
 from monai.engines import SupervisedEvaluator
+from PIL import Image
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from crossem.io import atomic_output
@@ -24,20 +27,21 @@ CSV_NAME = "log.csv"
 class TrainingLog:
     """Handler that logs every loss term under its own name, the validation scores, and an overlay.
 
-    ``output_dir/log.csv`` has one row an epoch; ``output_dir/tensorboard`` the same scalars and the middle slice
-    of the first validation volume with its truth and prediction.
+    ``output_dir/log.csv`` has one row an epoch; ``output_dir/tensorboard`` the same scalars, the middle slice
+    of the first validation volume with its truth and prediction, and the images that the method gives, which
+    are in ``output_dir/images/NAME.png`` too, as they were after the last epoch.
 
     Args:
         output_dir: where the logs go.
-        validator: the evaluator that runs after each epoch (or every few).
+        validator: the evaluator that runs after each epoch (or every few); None where nothing is validated.
     """
 
-    def __init__(self, output_dir: str | Path, validator: SupervisedEvaluator) -> None:
+    def __init__(self, output_dir: str | Path, validator: SupervisedEvaluator | None) -> None:
         self.output_dir, self.validator = Path(output_dir), validator
         self.rows: list[dict[str, float]] = []
         self.sums: dict[str, float] = defaultdict(float)
         self.skipped = 0
-        self.images: dict[str, np.ndarray] = {}
+        self.overlays: dict[str, np.ndarray] = {}
         self.validated = False
         self.writer: SummaryWriter | None = None
 
@@ -50,7 +54,8 @@ class TrainingLog:
         ProgressBar(desc="training", ncols=100, disable=None).attach(
             engine, output_transform=lambda o: {"loss": o["loss"]}
         )
-        self.validator.add_event_handler(Events.ITERATION_COMPLETED, self._keep_overlay)
+        if self.validator is not None:
+            self.validator.add_event_handler(Events.ITERATION_COMPLETED, self._keep_overlay)
 
     def _start(self, engine: Engine) -> None:
         path = self.output_dir / CSV_NAME
@@ -86,9 +91,9 @@ class TrainingLog:
         raw = image[0, round((z + 0.5) * image.shape[1] / label.shape[1] - 0.5)].cpu().numpy()
         rows, columns = (np.linspace(0, raw.shape[a] - 1, label.shape[a + 2]).round().astype(int) for a in range(2))
         raw = raw[np.ix_(rows, columns)]
-        self.images = {
-            "truth": overlay_rgb(raw, label[0, z].cpu().numpy()),
-            "prediction": overlay_rgb(raw, pred[0, z].cpu().numpy()),
+        self.overlays = {
+            "validation/truth": overlay_rgb(raw, label[0, z].cpu().numpy()),
+            "validation/prediction": overlay_rgb(raw, pred[0, z].cpu().numpy()),
         }
 
     def _write(self, engine: Engine) -> None:
@@ -101,20 +106,30 @@ class TrainingLog:
             row |= {f"validation_{k}": v for k, v in self.validator.state.metrics.items()}
         self.rows.append(row)
         self._write_csv()
+        self._write_images(engine.state.output["images"])
         score = f", validation mean IoU {row['validation_mean_iou']:.3f}" if self.validated else ""
         logger.info("epoch %d of %d: loss %.3f%s", epoch, engine.state.max_epochs, row.get("loss", float("nan")), score)
         for name, value in row.items():
             self.writer.add_scalar(name, value, epoch)
-        for name, image in self.images.items():
-            self.writer.add_image(f"validation/{name}", image, epoch, dataformats="HWC")
+        for name, image in self.overlays.items():
+            self.writer.add_image(name, image, epoch, dataformats="HWC")
         self.writer.flush()
         self.sums.clear()
         self.skipped = 0
-        self.images, self.validated = {}, False
+        self.overlays, self.validated = {}, False
 
     def _finish(self, engine: Engine) -> None:
         self.writer.close()
         logger.info("the weights are %s, the log is %s", self.output_dir / "model.pt", self.output_dir / CSV_NAME)
+
+    def _write_images(self, images: Mapping[str, Tensor]) -> None:
+        for name, image in images.items():
+            picture = overlay_rgb(image[0, 0, image.shape[2] // 2].float().cpu().numpy())
+            self.overlays[name] = picture
+            path = self.output_dir / "images" / f"{name}.png"
+            path.parent.mkdir(exist_ok=True)
+            with atomic_output(path, path.suffix) as temporary:
+                Image.fromarray(picture).save(temporary)
 
     def _write_csv(self) -> None:
         columns = list(dict.fromkeys(name for row in self.rows for name in row))

@@ -24,7 +24,8 @@ class TrainingRecord:
 
     Args:
         output_dir: folder of this run.
-        validator: the evaluator that runs after each epoch; must come before this handler.
+        validator: the evaluator that runs after each epoch, and must come before this handler; None where nothing
+            is validated.
         average: whose network is saved.
         parts: see ``Checkpoint``; the average and the best score are added.
         resume: go on from the checkpoint in ``output_dir``.
@@ -33,7 +34,7 @@ class TrainingRecord:
     def __init__(
         self,
         output_dir: str | Path,
-        validator: SupervisedEvaluator,
+        validator: SupervisedEvaluator | None,
         average: WeightAverage,
         parts: Mapping[str, Any],
         resume: bool = False,
@@ -41,12 +42,12 @@ class TrainingRecord:
         self.validator, self.average = validator, average
         self.writes = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
         self.output_dir = prepare_output_dir(output_dir, resume) if self.writes else Path(output_dir)
-        self.checkpoint = Checkpoint(
-            self.output_dir, {**parts, "average": average, "best_score": _BestScore(validator)}, resume
-        )
+        best_score = {} if validator is None else {"best_score": _BestScore(validator)}
+        self.checkpoint = Checkpoint(self.output_dir, {**parts, "average": average, **best_score}, resume)
 
     def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._validate_last)
+        if self.validator is not None:
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self._validate_last)
         if self.checkpoint.resume:
             engine.add_event_handler(Events.STARTED, self.checkpoint.load)
         if self.writes:
@@ -63,7 +64,7 @@ class TrainingRecord:
     def _save_model(self, engine: Engine) -> None:
         weights = {k: v.cpu() for k, v in self.average.network.state_dict().items()}
         save_atomically(weights, self.output_dir / "model.pt")
-        if self.validator.state.best_metric_epoch == engine.state.epoch:
+        if self.validator is not None and self.validator.state.best_metric_epoch == engine.state.epoch:
             save_atomically(weights, self.output_dir / "model_best.pt")
 
 

@@ -32,12 +32,12 @@ _SLICES_SHOWN = 3
 _PANEL_INCHES = 3.0
 
 
-def overlay_rgb(image: Array, label: Array) -> np.ndarray:
+def overlay_rgb(image: Array, label: Array | None = None) -> np.ndarray:
     """Translucent class colours with solid outlines over a grey image.
 
     Args:
         image: (Y, X) or (Z, Y, X) grey values; uint8 as they are, other types stretched to their range.
-        label: class indices of the same shape; 0 stays uncoloured.
+        label: class indices of the same shape; 0 stays uncoloured. None for the image alone.
 
     Returns:
         uint8 of the image's shape + (3,).
@@ -45,7 +45,8 @@ def overlay_rgb(image: Array, label: Array) -> np.ndarray:
     Raises:
         InputError: image and label differ in shape.
     """
-    image, label = _array(image), _array(label)
+    image = _array(image)
+    label = np.zeros(image.shape, np.uint8) if label is None else _array(label)
     if image.shape != label.shape:
         raise InputError(f"image of shape {image.shape} and label of shape {label.shape}; give the same grid")
     rgb = np.repeat(_grey(image)[..., None], 3, axis=-1)

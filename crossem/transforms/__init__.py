@@ -18,12 +18,14 @@ from crossem.transforms.labels import (
 )
 from crossem.transforms.load_save import LoadVolumed, SaveVolumed
 from crossem.transforms.normalize import NormalizeSlicesd, normalize_slices
+from crossem.transforms.pipelines import inference_postprocessing, inference_preprocessing, training_preprocessing
 from crossem.transforms.resample import (
     ResampleVoxelSized,
     resample_intensity,
     resample_labels,
     working_shape_zyx,
 )
+from crossem.transforms.translate import TranslateSlicesd, translate_slices
 from crossem.transforms.weights import (
     DistanceWeightMapd,
     EntropyWeightMapd,
@@ -49,13 +51,18 @@ __all__ = [
     "RandSliceIntensityd",
     "ResampleVoxelSized",
     "SaveVolumed",
+    "TranslateSlicesd",
     "boundaries_from_instances",
     "distance_weight_map",
     "em_augmentation",
     "entropy_weight_map",
+    "inference_postprocessing",
+    "inference_preprocessing",
     "map_labels",
     "normalize_slices",
     "resample_intensity",
     "resample_labels",
+    "training_preprocessing",
+    "translate_slices",
     "working_shape_zyx",
 ]

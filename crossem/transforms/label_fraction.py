@@ -26,15 +26,21 @@ class LabelFractiond(MapTransform):
         weight_key: weight map to write, or to multiply when it exists; float32, the label's spatial shape.
         fraction: labelled part of the axis, above 0 and up to 1; rounded to columns, at least one.
         axis: "x" (columns), "y" or "z".
+        allow_missing_keys: do nothing without a label.
 
     Raises:
         InputError: for a fraction outside (0, 1] or an unknown axis.
     """
 
     def __init__(
-        self, label_key: str = "label", weight_key: str = "weight", fraction: float = 1.0, axis: str = "x"
+        self,
+        label_key: str = "label",
+        weight_key: str = "weight",
+        fraction: float = 1.0,
+        axis: str = "x",
+        allow_missing_keys: bool = False,
     ) -> None:
-        super().__init__(label_key)
+        super().__init__(label_key, allow_missing_keys)
         if not isinstance(fraction, int | float) or not 0.0 < fraction <= 1.0:
             raise InputError(f"label_fraction is {fraction}: give a number above 0 and up to 1")
         if axis not in _AXES:

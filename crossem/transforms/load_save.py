@@ -41,9 +41,10 @@ class LoadVolumed(MapTransform):
 
     keys: the keys to load; those in `label_keys` are labels, the others images.
     num_classes: label values have to be below it; None: any whole number from 0.
+    channels: channels that an image has to have; None: any number.
 
-    Raises InputError: what `read_volume` raises; an image with NaN or infinity, or of one value only; an
-    image and a label of different shapes; label values that are no class.
+    Raises InputError: what `read_volume` raises; an image with NaN or infinity, or of one value only, or of
+    another number of channels; an image and a label of different shapes; label values that are no class.
     """
 
     def __init__(
@@ -53,10 +54,11 @@ class LoadVolumed(MapTransform):
         num_classes: int | None = None,
         allow_missing_keys: bool = False,
         voxel_size_zyx_nm: Sequence[float] | None = None,
+        channels: int | None = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.label_keys = (label_keys,) if isinstance(label_keys, str) else tuple(label_keys)
-        self.num_classes = num_classes
+        self.num_classes, self.channels = num_classes, channels
         self.voxel_size_zyx_nm = None if voxel_size_zyx_nm is None else check_voxel_size(voxel_size_zyx_nm)
 
     def __call__(self, data: Mapping[Hashable, object]) -> dict[Hashable, object]:
@@ -69,6 +71,11 @@ class LoadVolumed(MapTransform):
         for key in image_keys:
             item[key] = self._load(key, item[key], size, region)
             _check_image(item[key])
+            if self.channels not in (None, len(item[key])):
+                raise InputError(
+                    f"{key} {data[key]} has {len(item[key])} channels, and the network takes {self.channels}: "
+                    "give a stack of that many"
+                )
         reference = item[image_keys[0]] if image_keys else None
         for key in present:
             if key in self.label_keys:

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from crossem.data.datalist import datalist_items, expand_z_phases, load_datalist
+from crossem.data.datalist import datalist_items, expand_z_phases, load_datalist, target_items, validation_domain
 from crossem.errors import InputError
 from crossem.io import write_volume
 
@@ -155,6 +155,27 @@ def test_missing_split_and_missing_label(folder):
         datalist_items(datalist, "source", "validation")
     with pytest.raises(InputError, match=r"1 of 1 items in target.test have no label \(first: .*vnc/raw"):
         datalist_items(datalist, "target", "test")
+
+
+def test_target_items_have_labels_only_where_a_fraction_is_used(folder):
+    datalist = _load(folder, CONTENT)
+    assert "label" not in target_items(datalist, 0)[0] and "label" in target_items(datalist, 0.15)[0]
+    del datalist["target"]["training"][0]["label"]
+    assert "label" not in target_items(datalist, 0)[0]
+    with pytest.raises(InputError, match="label_fraction is 0.15, give 0 to use no target labels: .*have no label"):
+        target_items(datalist, 0.15)
+    del datalist["target"]["training"]
+    with pytest.raises(InputError, match="^datalist a_to_b has no items in target.training"):
+        target_items(datalist, 0)
+
+
+def test_validation_is_on_the_target_where_it_has_labels(folder):
+    datalist = _load(folder, CONTENT)
+    assert validation_domain(datalist) == "source"
+    datalist["target"]["validation"] = [{"image": "a", "label": "b"}]
+    assert validation_domain(datalist) == "target"
+    datalist["target"]["validation"].append({"image": "c"})
+    assert validation_domain(datalist) == "source"
 
 
 def _starts(items):

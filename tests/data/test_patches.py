@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from monai.data import MetaTensor
 from monai.transforms import Compose, RandGaussianNoised
 
 from crossem.data import EpochSampler, PatchDataset, training_loader
@@ -45,6 +46,33 @@ def test_patches_hold_labelled_voxels_only_where_there_are_some():
     anywhere, foreground = dataset([one], foreground_share=0.0), dataset([one], foreground_share=1.0)
     assert all((anywhere[i]["weight"] > 0).any() for i in range(40))
     assert all((foreground[i]["label"] * foreground[i]["weight"]).any() for i in range(40))  # the labelled one
+
+
+def test_a_share_of_the_patches_is_drawn_beyond_the_labelled_part():
+    weight = torch.zeros(1, 10, 40, 50)
+    weight[..., :4] = 1
+    for share, low, high in ((1.0, 1.0, 1.0), (0.5, 0.5, 0.75), (0.0, 0.0, 0.3)):
+        data = dataset([volume(foreground=(), weight=weight)], labelled_share=share)
+        with_labels = np.mean([bool(data[i]["weight"].any()) for i in range(200)])
+        assert low <= with_labels <= high  # windows drawn anywhere hold a labelled voxel now and then
+
+
+def located(spacing_zyx):
+    """The transform of an item whose image has this voxel size in nm."""
+    affine = torch.zeros(4, 4, dtype=torch.float64)
+    for axis in range(3):
+        affine[2 - axis, axis] = spacing_zyx[axis]
+    affine[3, 3] = 1
+    return lambda item: {"image": MetaTensor(torch.rand(1, 4, 16, 16), affine=affine)}
+
+
+def test_mixed_voxel_sizes_are_refused():
+    def one(name, spacing):
+        return PatchDataset([{"image": name}], located(spacing), (4, 16, 16), Compose([]))
+
+    training_loader(1, 1, source=one("a.tif", (45, 9.5, 9.5)), target=one("b.tif", (47.5, 9.2, 9.2)))
+    with pytest.raises(InputError, match=r"\[45.0, 9.5, 9.5\] nm of a.tif and \[45.0, 4.6, 4.6\] nm of b.tif"):
+        training_loader(1, 1, source=one("a.tif", (45, 9.5, 9.5)), target=one("b.tif", (45, 4.6, 4.6)))
 
 
 def test_a_patch_depends_on_seed_and_index_alone():

@@ -9,6 +9,7 @@ from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import ValidationHandler
 from monai.inferers import SimpleInferer
 from monai.transforms import AsDiscreted, Compose
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader
 
@@ -184,3 +185,20 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     torch.save(saved, tmp_path / "checkpoint.pt")
     with pytest.raises(InputError, match="network in .*does not fit"):
         build(tmp_path, 2, resume=True).run()
+
+
+def test_monitors_and_images_are_kept_and_not_minimised(tmp_path):
+    trainer = build(tmp_path, 1)
+    plain = trainer._process_function.losses
+
+    def with_extras(engine, batch):
+        output = plain(engine, batch)
+        output.monitors["brightness"] = batch["source"]["image"].mean()
+        output.images["input"] = batch["source"]["image"]
+        return output
+
+    trainer._process_function.losses = with_extras
+    trainer.run()
+    (row,) = csv.DictReader((tmp_path / "log.csv").open())
+    assert float(row["loss"]) == pytest.approx(float(row["segmentation"])) and "brightness" in row
+    assert Image.open(tmp_path / "images" / "input.png").size == (16, 16)
