@@ -8,47 +8,27 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 
-from crossem.io import atomic_output, check_output_folder
+from bundle_runs import finished, run, write_json
+
+from crossem.io import check_output_folder
 from crossem.report import label_fraction_curve, save_figure
 
-CONFIGS = Path("bundles/em_unet_finetune_segmentation/configs")
-
-
-def run(run_id: str, overlay: str, options: dict[str, object], output_dir: Path) -> str:
-    """Run `python -m monai.bundle run`, its output in `output_dir.log`; returns the command as typed."""
-    files = str([str(CONFIGS / "train.json"), str(CONFIGS / overlay)])
-    pairs = [str(part) for key, value in options.items() for part in (f"--{key}", value)]
-    command = ["-m", "monai.bundle", "run", run_id, "--config_file", files, *pairs, "--output_dir", str(output_dir)]
-    resume = ["--resume", "True"] if (output_dir / "checkpoint.pt").exists() else []
-    output_dir.parent.mkdir(parents=True, exist_ok=True)
-    with open(f"{output_dir}.log", "w") as log:
-        if subprocess.run([sys.executable, *command, *resume], stdout=log, stderr=log).returncode:
-            sys.exit(f"error: {output_dir} failed, see {output_dir}.log")
-    return f"python {shlex.join(command)}"
-
-
-def write_json(content: dict[str, object], path: Path) -> None:
-    with atomic_output(path, path.suffix) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
+BUNDLE = "em_unet_finetune_segmentation"
 
 
 def training(options: dict[str, object], output_dir: Path) -> dict[str, object]:
     """One training: its command and the validation scores of its last epoch."""
-    result, wanted = output_dir / "result.json", {key: str(value) for key, value in options.items()}
-    if result.is_file() and json.loads(result.read_text())["options"] != wanted:
-        sys.exit(f"error: {result} is of other options: give another --work_dir")
-    if not result.is_file():
-        command = run("training", "finetune.json", options, output_dir)
+    outcome = finished(output_dir / "result.json", options)
+    if outcome is None:
+        command = run(BUNDLE, "training", ("train.json", "finetune.json"), options, output_dir)
         row = list(csv.DictReader((output_dir / "log.csv").open()))[-1]
         scores = {k.removeprefix("validation_"): float(v) for k, v in row.items() if k.startswith("validation_")}
-        outcome = {"command": command, "options": wanted, "seconds": float(row["seconds"]), "scores": scores}
-        write_json(outcome, result)
-    return json.loads(result.read_text())
+        used = {key: str(value) for key, value in options.items()}
+        outcome = {"command": command, "options": used, "seconds": float(row["seconds"]), "scores": scores}
+        write_json(outcome, output_dir / "result.json")
+    return outcome
 
 
 def main() -> None:
@@ -76,7 +56,7 @@ def main() -> None:
     evaluation = arguments.work_dir / "source_only"
     if not (evaluation / "scores.json").is_file():
         options = {"datalist": arguments.datalist, "checkpoint": arguments.pretrained}
-        run("evaluating", "evaluate.json", options, evaluation)
+        run(BUNDLE, "evaluating", ("train.json", "evaluate.json"), options, evaluation)
     source_only = json.loads((evaluation / "scores.json").read_text())["scores"]
     results: dict[str, object] = {"source_only": source_only, "runs": {}}
     for fraction in arguments.fractions:
