@@ -25,7 +25,6 @@ from crossem.transforms.resample import (
     resample_labels,
     working_shape_zyx,
 )
-from crossem.transforms.translate import TranslateSlicesd, translate_slices
 from crossem.transforms.weights import (
     DistanceWeightMapd,
     EntropyWeightMapd,
@@ -51,7 +50,6 @@ __all__ = [
     "RandSliceIntensityd",
     "ResampleVoxelSized",
     "SaveVolumed",
-    "TranslateSlicesd",
     "boundaries_from_instances",
     "distance_weight_map",
     "em_augmentation",
@@ -63,6 +61,5 @@ __all__ = [
     "resample_intensity",
     "resample_labels",
     "training_preprocessing",
-    "translate_slices",
     "working_shape_zyx",
 ]
