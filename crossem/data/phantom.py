@@ -15,15 +15,22 @@ from crossem.errors import InputError
 from crossem.io import check_output_folder, write_volume
 
 Size = Literal["default", "small"]
+Labels = Literal["mitochondria", "classes4", "boundaries"]
 Shape = tuple[int, int, int]
 
 CLASSES = ("background", "mitochondria")
 CLASSES4 = ("boundary", "cytoplasm", "mitochondria", "glia")
+BOUNDARY_CLASSES = ("background", "boundary")
 SOURCE_VOXEL_ZYX_NM = (10.0, 10.0, 10.0)
 TARGET_VOXEL_ZYX_NM = (48.0, 8.0, 8.0)
 _TARGET_MITOCHONDRIA_SCALE = 1.2  # object size is part of the gap between the domains
-_VERSION = 2  # raise it when the same seed gives another phantom
+_VERSION = 3  # raise it when the same seed gives another phantom
 _STAMP = "phantom.json"
+_DATALISTS: dict[str, tuple[str, str, tuple[str, ...]]] = {  # file, volume that is the label, classes
+    "mitochondria": ("datalist.json", "label", CLASSES),
+    "classes4": ("datalist_classes4.json", "classes4", CLASSES4),
+    "boundaries": ("datalist_boundaries.json", "boundaries", BOUNDARY_CLASSES),
+}
 
 
 @dataclass(frozen=True)
@@ -51,13 +58,14 @@ _SIZES: dict[str, tuple[_Volume, ...]] = {
 }
 
 
-def make_phantom(folder: str | Path, seed: int = 0, size: Size = "default") -> Path:
-    """Write the phantom into `folder`, or find it there, and return the path of its datalist.
+def make_phantom(folder: str | Path, seed: int = 0, size: Size = "default", labels: Labels = "mitochondria") -> Path:
+    """Write the phantom into `folder`, or find it there, and return the path of one of its datalists.
 
     The source is isotropic FIB-SEM-like (10 nm, NIfTI), the target anisotropic ssTEM-like (48 x 8 x 8 nm,
     OME-TIFF). Each volume `<domain>/<split>/` has `image`, `label` (mitochondria), `classes4` (see
     `CLASSES4`), `boundaries`, `instances` (cell ids) and `mitochondria` (ids). `datalist.json` names images
-    and labels, `datalist_classes4.json` images and `classes4`.
+    and labels, `datalist_classes4.json` images and `classes4`, `datalist_boundaries.json` images and
+    `boundaries`.
 
     The folder appears whole or not at all, also when several processes make it at once. A phantom of the same
     seed and size is reused.
@@ -66,12 +74,15 @@ def make_phantom(folder: str | Path, seed: int = 0, size: Size = "default") -> P
         folder: made if it is not there; else empty or a phantom.
         seed: the same seed gives the same files.
         size: "default", or "small" for tests.
+        labels: what the datalist returned is for: "mitochondria", "classes4" or "boundaries".
 
     Raises:
-        InputError: unknown size, or the folder holds something else or cannot be made.
+        InputError: unknown size or labels, or the folder holds something else or cannot be made.
     """
     if size not in _SIZES:
         raise InputError(f'size is "{size}"; give one of {", ".join(_SIZES)}')
+    if labels not in _DATALISTS:
+        raise InputError(f'labels is "{labels}"; give one of {", ".join(_DATALISTS)}')
     folder = Path(folder).absolute()
     stamp = {"version": _VERSION, "seed": seed, "size": size}
     if not _is_there(folder, stamp):
@@ -83,7 +94,7 @@ def make_phantom(folder: str | Path, seed: int = 0, size: Size = "default") -> P
             _move(building, folder, stamp)
         finally:
             shutil.rmtree(building, ignore_errors=True)
-    return folder / "datalist.json"
+    return folder / _DATALISTS[labels][0]
 
 
 def make_volume(domain: str, shape_zyx: Shape, rng: np.random.Generator) -> tuple[np.ndarray, Tissue]:
@@ -136,16 +147,13 @@ def _write_phantom(folder: Path, stamp: dict[str, Any]) -> None:
     volumes = _SIZES[stamp["size"]]
     seeds = np.random.SeedSequence(stamp["seed"]).spawn(len(volumes))
     files = [_write_volume_files(folder, v, s) for v, s in zip(volumes, seeds, strict=True)]
-    for name, label, classes in (
-        ("datalist", "label", CLASSES),
-        ("datalist_classes4", "classes4", CLASSES4),
-    ):
+    for name, label, classes in _DATALISTS.values():
         datalist: dict[str, Any] = {"name": "phantom", "classes": list(classes), "source": {}, "target": {}}
         for volume, paths in zip(volumes, files, strict=True):
             voxel_size = SOURCE_VOXEL_ZYX_NM if volume.domain == "source" else TARGET_VOXEL_ZYX_NM
             item = {"image": paths["image"], "label": paths[label], "voxel_size_zyx_nm": list(voxel_size)}
             datalist[volume.domain][volume.split] = [item]
-        (folder / f"{name}.json").write_text(json.dumps(datalist, indent=2) + "\n")
+        (folder / name).write_text(json.dumps(datalist, indent=2) + "\n")
     (folder / _STAMP).write_text(json.dumps(stamp) + "\n")
 
 

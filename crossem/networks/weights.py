@@ -12,6 +12,8 @@ import torch
 from crossem.errors import InputError
 from crossem.networks.unet import AnisotropicUNet
 
+_CLASSIFIER = "decoder.head."  # names of the last layer's weights, which alone depend on the classes
+
 
 def load_torch_file(path: str | PathLike) -> Any:
     """What ``torch.save`` wrote, on the CPU; tensors and plain containers only.
@@ -27,8 +29,14 @@ def load_torch_file(path: str | PathLike) -> Any:
         ) from error
 
 
-def load_weights(network: AnisotropicUNet, path: str | PathLike) -> AnisotropicUNet:
+def load_weights(network: AnisotropicUNet, path: str | PathLike, new_classifier: bool = False) -> AnisotropicUNet:
     """Load a plain state_dict (``model.pt``) into ``network`` and return it.
+
+    Args:
+        network: gets the weights.
+        path: of the file.
+        new_classifier: leave the network's last layer (1 x 1 x 1, features to classes) as it is, so that the file may
+            be of other classes (Roy and Chakraborty, section 5.2).
 
     Raises:
         InputError: when the file is missing or unreadable, or belongs to another architecture.
@@ -36,7 +44,10 @@ def load_weights(network: AnisotropicUNet, path: str | PathLike) -> AnisotropicU
     if not Path(path).is_file():
         raise InputError(f"checkpoint {path} does not exist: give the path of a model.pt that a training wrote")
     state = load_torch_file(path)
-    if mismatch := _first_mismatch(network.state_dict(), state):
+    own = network.state_dict()
+    if new_classifier and isinstance(state, dict):
+        state |= {name: value for name, value in own.items() if name.startswith(_CLASSIFIER)}
+    if mismatch := _first_mismatch(own, state):
         raise InputError(f"checkpoint {path} belongs to another architecture: {mismatch}")
     network.load_state_dict(state)
     return network
@@ -79,9 +90,18 @@ def prepare_network(
     device: torch.device,
     pretrained: str | PathLike | None = None,
     frozen_levels: int = 0,
+    new_classifier: bool = False,
 ) -> AnisotropicUNet:
-    """The network ready to train or predict: weights loaded, levels frozen, on its device, channels last."""
+    """The network ready to train or predict: weights loaded, levels frozen, on its device, channels last.
+
+    Raises:
+        InputError: as ``load_weights`` and ``freeze_encoder_levels``; ``new_classifier`` without ``pretrained``.
+    """
     if pretrained is not None:
-        load_weights(network, pretrained)
+        load_weights(network, pretrained, new_classifier)
+    elif new_classifier:
+        raise InputError(
+            "new_classifier is True and pretrained is not given: give --pretrained model.pt, or leave it out"
+        )
     freeze_encoder_levels(network, frozen_levels)
     return network.to(device, memory_format=torch.channels_last_3d)

@@ -15,27 +15,36 @@ from crossem.transforms.augment_sections import RandDropSlicesd, RandShiftSlices
 from crossem.transforms.augment_spatial import RandElasticd, RandFlipRotate90d
 
 
-def em_augmentation(strength: float = 1.0) -> Compose:
+def em_augmentation(strength: float = 1.0, jitter: float = 0.0) -> Compose:
     """Random changes of a patch that another microscope, section or operator would make.
 
     Args:
         strength: scales how often the changes other than flips are made; 0 leaves flips and rotations only.
+        jitter: probability that every slice gets a contrast, brightness, gamma curve and blur of its own on top (the
+            "random Jitter transform" of Roy and Chakraborty, section 5.2, for targets whose "intensity and
+            resolution" vary from slice to slice).
 
     Raises:
-        InputError: when ``strength`` is not in 0 ... 1.5.
+        InputError: when ``strength`` is not in 0 ... 1.5, or ``jitter`` not in 0 ... 1.
     """
     if not 0 <= strength <= 1.5:
         raise InputError(f"augmentation_strength is {strength}: give a number from 0 to 1.5")
+    if not 0 <= jitter <= 1:
+        raise InputError(f"jitter is {jitter}: give a probability from 0 to 1")
     everything = ["image", "label", "weight"]
-    return Compose(
-        [
-            RandFlipRotate90d(everything, allow_missing_keys=True),
-            RandElasticd(everything, prob=0.4 * strength, zoom=(0.8, 1.25), allow_missing_keys=True),
-            RandShiftSlicesd(everything, prob=0.2 * strength, allow_missing_keys=True),
-            RandSliceIntensityd("image", prob=0.6 * strength),
-            RandEMBlurd("image", prob=0.2 * strength),
-            RandEMNoised("image", prob=0.3 * strength),
-            RandDropSlicesd("image", prob=0.1 * strength),
-            RandDarkBlobsd("image", prob=0.1 * strength),
+    changes = [
+        RandFlipRotate90d(everything, allow_missing_keys=True),
+        RandElasticd(everything, prob=0.4 * strength, zoom=(0.8, 1.25), allow_missing_keys=True),
+        RandShiftSlicesd(everything, prob=0.2 * strength, allow_missing_keys=True),
+        RandSliceIntensityd("image", prob=0.6 * strength),
+        RandEMBlurd("image", prob=0.2 * strength),
+        RandEMNoised("image", prob=0.3 * strength),
+        RandDropSlicesd("image", prob=0.1 * strength),
+        RandDarkBlobsd("image", prob=0.1 * strength),
+    ]
+    if jitter:
+        changes += [
+            RandSliceIntensityd("image", jitter, slice_contrast=0.3, slice_brightness=0.5, gamma=0.8),
+            RandEMBlurd("image", jitter, sigma_px=(0.0, 1.5), per_slice=True),
         ]
-    )
+    return Compose(changes)

@@ -133,6 +133,7 @@ class RandEMBlurd(_RandIntensityd):
         keys: images.
         prob: probability of the transform.
         sigma_px: range of the standard deviation, in pixels.
+        per_slice: a standard deviation for every slice, or one for all.
         allow_missing_keys: skip keys that are not there.
     """
 
@@ -141,12 +142,18 @@ class RandEMBlurd(_RandIntensityd):
         keys: KeysCollection,
         prob: float = 0.3,
         sigma_px: Sequence[float] = (0.4, 1.5),
+        per_slice: bool = False,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, prob, allow_missing_keys)
-        self.sigma_px = checked_range("sigma_px", sigma_px, minimum=0.0)
+        self.sigma_px, self.per_slice = checked_range("sigma_px", sigma_px, minimum=0.0), per_slice
 
     def _augment(self, image: torch.Tensor) -> torch.Tensor:
+        if self.per_slice:
+            return torch.cat([self._blurred(image[:, z : z + 1]) for z in range(image.shape[1])], dim=1)
+        return self._blurred(image)
+
+    def _blurred(self, image: torch.Tensor) -> torch.Tensor:
         sigma = self.R.uniform(*self.sigma_px)
         if sigma < 1e-3:
             return image.clone()

@@ -24,12 +24,13 @@ class LabelFractiond(MapTransform):
     Args:
         label_key: label (C, Z, Y, X).
         weight_key: weight map to write, or to multiply when it exists; float32, the label's spatial shape.
-        fraction: labelled part of the axis, above 0 and up to 1; rounded to columns, at least one.
+        fraction: labelled part of the axis, from 0 to 1; rounded to columns, at least one. 0 is for items without
+            labels.
         axis: "x" (columns), "y" or "z".
         allow_missing_keys: do nothing without a label.
 
     Raises:
-        InputError: for a fraction outside (0, 1] or an unknown axis.
+        InputError: for a fraction outside [0, 1], an unknown axis, or a label where the fraction is 0.
     """
 
     def __init__(
@@ -41,8 +42,8 @@ class LabelFractiond(MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(label_key, allow_missing_keys)
-        if not isinstance(fraction, int | float) or not 0.0 < fraction <= 1.0:
-            raise InputError(f"label_fraction is {fraction}: give a number above 0 and up to 1")
+        if not isinstance(fraction, int | float) or not 0.0 <= fraction <= 1.0:
+            raise InputError(f"label_fraction is {fraction}: give a number from 0 (no labels) to 1")
         if axis not in _AXES:
             raise InputError(f"axis of the labelled fraction is {axis!r}: give 'x', 'y' or 'z'")
         self.weight_key, self.fraction, self.axis = weight_key, float(fraction), _AXES[axis]
@@ -52,6 +53,8 @@ class LabelFractiond(MapTransform):
         if self.fraction == 1.0:
             return d
         for key in self.key_iterator(d):
+            if self.fraction == 0.0:
+                raise InputError("label_fraction is 0, and this training needs labels: give a number above 0")
             label = plain(d[key])
             length = label.shape[self.axis]
             labelled = max(1, round(self.fraction * length))

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from os import PathLike
 
-from monai.transforms import AsDiscreted, Compose, Invertd
+from monai.transforms import AsDiscreted, Compose, Invertd, Transform
 
-from crossem.errors import InputError
 from crossem.transforms.label_fraction import LabelFractiond
 from crossem.transforms.load_save import LoadVolumed, SaveVolumed
 from crossem.transforms.normalize import NormalizeSlicesd
@@ -15,7 +14,10 @@ from crossem.transforms.resample import ResampleVoxelSized
 
 
 def training_preprocessing(
-    working_voxel_size_zyx_nm: Sequence[float], num_classes: int, label_fraction: float = 1.0
+    working_voxel_size_zyx_nm: Sequence[float],
+    num_classes: int,
+    label_fraction: float = 1.0,
+    weighting: Transform | None = None,
 ) -> Compose:
     """Load "image" and, where an item has one, "label"; bring both to the working voxel size; normalise slices.
 
@@ -24,21 +26,21 @@ def training_preprocessing(
         num_classes: label values have to be below it.
         label_fraction: first share of the columns that counts as labelled ("weight" is 0 in the rest); 0 is for
             items without labels.
+        weighting: writes a "weight" from the whole "label", before the part that counts as labelled is cut out; see
+            ``boundary_weights``.
 
     Raises:
         InputError: a voxel size or a fraction that is out of range.
     """
-    if not isinstance(label_fraction, int | float) or not 0 <= label_fraction <= 1:
-        raise InputError(f"label_fraction is {label_fraction}: give a number from 0 (no labels) to 1")
     keys = ["image", "label"]
     steps = [
         LoadVolumed(keys, num_classes=num_classes, channels=1, allow_missing_keys=True),
         ResampleVoxelSized(keys, working_voxel_size_zyx_nm, allow_missing_keys=True),
         NormalizeSlicesd("image"),
     ]
-    if label_fraction:
-        steps.append(LabelFractiond(fraction=label_fraction, allow_missing_keys=True))
-    return Compose(steps)
+    if weighting is not None:
+        steps.append(weighting)
+    return Compose([*steps, LabelFractiond(fraction=label_fraction, allow_missing_keys=True)])
 
 
 def inference_preprocessing(

@@ -12,7 +12,7 @@ from scipy import ndimage
 from crossem import InputError
 from crossem.data import phantom
 from crossem.data.datalist import load_datalist
-from crossem.data.phantom import CLASSES4, make_phantom, make_volume
+from crossem.data.phantom import BOUNDARY_CLASSES, CLASSES4, make_phantom, make_volume
 from crossem.data.phantom_tissue import generate_tissue
 from crossem.io import read_volume, voxel_size_zyx_nm
 
@@ -40,6 +40,15 @@ def test_datalist_is_valid_and_complete(datalist_path):
     classes4 = load_datalist(datalist_path.with_name("datalist_classes4.json"))
     assert tuple(classes4["classes"]) == CLASSES4
     assert Path(classes4["target"]["test"][0]["label"]).name == "classes4.ome.tif"
+    boundaries = load_datalist(datalist_path.with_name("datalist_boundaries.json"))
+    assert tuple(boundaries["classes"]) == BOUNDARY_CLASSES
+    assert Path(boundaries["target"]["test"][0]["label"]).name == "boundaries.ome.tif"
+
+
+def test_every_kind_of_labels_has_its_datalist(datalist_path):
+    names = {"mitochondria": "datalist.json"} | {k: f"datalist_{k}.json" for k in ("classes4", "boundaries")}
+    for labels, name in names.items():
+        assert make_phantom(datalist_path.parent, seed=0, size="small", labels=labels).name == name
 
 
 def test_files_hold_the_voxel_size_for_other_programs(datalist_path):
@@ -72,6 +81,7 @@ def test_labels_agree_with_one_another(datalist_path, domain, split):
             side = np.take(boundaries, np.arange(start, change.shape[axis] + start), axis=axis)
             assert side[change].all()
     assert not (boundaries & label).any()
+    assert set(np.unique(boundaries)) == {0, 1} and 0.08 < boundaries.mean() < 0.3
     assert set(np.unique(classes4)) == {0, 1, 2, 3}
     np.testing.assert_array_equal(classes4 == 0, boundaries > 0)
     np.testing.assert_array_equal(classes4 == 2, label > 0)
@@ -143,6 +153,8 @@ def test_phantom_is_reused_and_never_mixed(tmp_path, monkeypatch):
         make_phantom(tmp_path / "mine", size="small")
     with pytest.raises(InputError, match="size is"):
         make_phantom(tmp_path / "q", size="huge")
+    with pytest.raises(InputError, match="labels is .* mitochondria, classes4, boundaries"):
+        make_phantom(tmp_path / "q", size="small", labels="nuclei")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine", "p"]
 
 

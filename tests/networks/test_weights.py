@@ -67,3 +67,28 @@ def test_frozen_levels_keep_their_weights_and_the_rest_learns():
 def test_frozen_levels_out_of_range(levels):
     with pytest.raises(InputError, match="frozen_levels is"):
         freeze_encoder_levels(build(), levels)
+
+
+def test_a_new_classifier_takes_all_weights_but_the_last_layers(tmp_path):
+    """From a network of four classes to one of two."""
+    four, two = build(out_channels=4), build()
+    torch.save(four.state_dict(), tmp_path / "model.pt")
+    own = {k: v.clone() for k, v in two.state_dict().items()}
+    prepare_network(two, torch.device("cpu"), tmp_path / "model.pt", new_classifier=True)
+    for name, value in two.state_dict().items():
+        expected = own[name] if name.startswith("decoder.head.") else four.state_dict()[name]
+        assert torch.equal(value, expected), name
+
+
+def test_a_new_classifier_forgives_nothing_else(tmp_path):
+    torch.save(build(channels=(8, 8, 8, 8)).state_dict(), tmp_path / "model.pt")
+    with pytest.raises(InputError, match="another architecture"):
+        load_weights(build(), tmp_path / "model.pt", new_classifier=True)
+    torch.save({"epoch": 1, "parts": {}}, tmp_path / "checkpoint.pt")
+    with pytest.raises(InputError, match="plain state_dict"):
+        load_weights(build(), tmp_path / "checkpoint.pt", new_classifier=True)
+
+
+def test_a_new_classifier_of_nothing():
+    with pytest.raises(InputError, match="new_classifier is True and pretrained is not given"):
+        prepare_network(build(), torch.device("cpu"), new_classifier=True)

@@ -121,6 +121,13 @@ def test_blur_is_scipys_in_plane():
     np.testing.assert_allclose(result, gaussian_filter(image, (0, 0, 1.3, 1.3)), atol=1e-5)
 
 
+def test_blur_of_every_slice_has_its_own_width():
+    image = torch.randn(1, 1, 40, 40).expand(1, 6, 40, 40)
+    transform = RandEMBlurd("image", 1.0, sigma_px=(0.5, 2.0), per_slice=True).set_random_state(0)
+    spread = transform({"image": image})["image"].std(dim=(0, 2, 3))
+    assert len(spread.unique()) == 6 and spread.max() < image.std()
+
+
 def test_blobs_are_dark_round_and_of_two_sizes():
     transform = RandDarkBlobsd("image", 1.0, ((0.5, 3, 3), (0.5, 8, 8)), max_blobs=1, value=(-3, -3))
     transform.set_random_state(0)

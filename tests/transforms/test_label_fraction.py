@@ -31,7 +31,7 @@ def test_at_least_one_column_and_all_of_them():
     assert set(everything) == {"label"} and everything["label"].sum() == 5
 
 
-@pytest.mark.parametrize("fraction", [0.0, -0.1, 1.01, float("nan")])
+@pytest.mark.parametrize("fraction", [-0.1, 1.01, float("nan")])
 def test_wrong_fractions(fraction):
     with pytest.raises(InputError, match="label_fraction"):
         LabelFractiond(fraction=fraction)
@@ -40,3 +40,10 @@ def test_wrong_fractions(fraction):
 def test_wrong_axis():
     with pytest.raises(InputError, match="axis"):
         LabelFractiond(fraction=0.5, axis="c")
+
+
+def test_no_labels_are_for_items_without_any():
+    nothing = LabelFractiond(fraction=0, allow_missing_keys=True)
+    assert nothing({"image": 1}) == {"image": 1}
+    with pytest.raises(InputError, match="label_fraction is 0, and this training needs labels"):
+        nothing({"label": torch.ones(1, 1, 2, 2)})
