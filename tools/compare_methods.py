@@ -27,8 +27,8 @@ class Method(NamedTuple):
 METHODS = {
     "source-only": Method("em_unet_finetune_segmentation"),
     "dann": Method("em_dann_segmentation"),
-    "mmd": Method("em_dann_segmentation", options={"alignment": "mmd"}),
-    "coral": Method("em_dann_segmentation", options={"alignment": "coral"}),
+    "mmd": Method("em_dann_segmentation", ("mmd.json",)),
+    "coral": Method("em_dann_segmentation", ("coral.json",)),
     "entropy": Method("em_dann_segmentation", ("entropy.json",), {"alignment": "none"}),
     "ynet": Method("em_ynet_segmentation"),
     "cyclegan": Method("em_cyclegan_segmentation"),

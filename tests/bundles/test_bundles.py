@@ -15,18 +15,28 @@ from crossem.io import read_volume, voxel_size_zyx_nm
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLES = sorted(p.name for p in (ROOT / "bundles").iterdir() if (p / "configs" / "metadata.json").is_file())
-FAST = (
-    "--steps_per_epoch",
-    2,
-    "--batch_size",
-    1,
-    "--roi_size_zyx",
-    "[8,64,64]",
-    "--z_phases",
-    1,
-    "--val_interval",
-    1,
-)
+REFERENCE = "em_unet_finetune_segmentation"
+STANDARD = ("train.json", "evaluate.json", "inference.json", "multi_gpu_train.json", "metadata.json")
+OVERLAYS = [
+    f"{name}/{path.name}"
+    for name in BUNDLES
+    for path in sorted((ROOT / "bundles" / name / "configs").glob("*.json"))
+    if path.name not in STANDARD
+]
+FAST = tuple("--steps_per_epoch 2 --batch_size 1 --roi_size_zyx [8,64,64] --z_phases 1 --val_interval 1".split())
+
+# What is not the same in all bundles; a name is that of a bundle, or of one overlay of it.
+MORE_OPTIONS = {
+    "em_cyclegan_segmentation": ("--translate_epochs", 1, "--translate_steps_per_epoch", 2),
+}
+PHANTOM_DATALISTS = {
+    "em_boundary_segmentation": "datalist_boundaries.json",
+    "em_boundary_segmentation/classes4.json": "datalist_classes4.json",
+}
+BASES = {"em_boundary_segmentation/conditional.json": ("adapt.json",)}
+DIFFERING_KEYS = {
+    "em_boundary_segmentation": {"working_voxel_size_zyx_nm", "roi_size_zyx", "window_size_zyx", "num_classes"},
+}
 META_SCHEMA = ROOT / "tests" / "bundles" / "meta_schema.json"
 
 
@@ -36,14 +46,28 @@ def bundle(request):
 
 
 @pytest.fixture(scope="module")
-def trained(bundle, phantom, monai_bundle, tmp_path_factory):
+def data(bundle, phantom):
+    """The options of a short training on the small phantom, its datalist first."""
+    return short_training(bundle.name, phantom)
+
+
+@pytest.fixture(scope="module")
+def trained(bundle, data, monai_bundle, tmp_path_factory):
     """One short training from the repository's root."""
     output = tmp_path_factory.mktemp("run") / "train"
     monai_bundle(
         "run", "training", "--config_file", bundle.relative_to(ROOT) / "configs/train.json",
-        "--datalist", phantom, "--output_dir", output, "--epochs", 2, *FAST,
+        "--output_dir", output, "--epochs", 2, *data, plain=bundle.name == REFERENCE,
     )  # fmt: skip
     return output
+
+
+def short_training(name, phantom):
+    """The options of a short training of a bundle, or of "bundle/overlay"."""
+    names = dict.fromkeys((name.split("/")[0], name))
+    datalists = [PHANTOM_DATALISTS[n] for n in names if n in PHANTOM_DATALISTS] or ["datalist.json"]
+    more = [option for n in names for option in MORE_OPTIONS.get(n, ())]
+    return ("--datalist", phantom.parent / datalists[-1], *FAST, *more)
 
 
 def configs(bundle, *names):
@@ -65,8 +89,21 @@ def test_metadata_follows_the_schema_of_monai(bundle):
     jsonschema.validate(metadata, json.loads(META_SCHEMA.read_text()))
 
 
+@pytest.mark.parametrize(
+    "name", ["evaluate.json", "inference.json", "multi_gpu_train.json", "logging.conf", "../LICENSE"]
+)
+def test_what_methods_share_is_the_same_in_all_bundles(bundle, name):
+    own, reference = ((folder / "configs" / name).read_text() for folder in (bundle, ROOT / "bundles" / REFERENCE))
+    reference = reference.replace(REFERENCE, bundle.name)
+    if name.endswith(".json"):
+        own, reference = json.loads(own), json.loads(reference)
+        for key in DIFFERING_KEYS.get(bundle.name, set()) & reference.keys():
+            reference[key] = own.get(key)
+    assert own == reference
+
+
 @pytest.mark.parametrize("kind", ["train", "infer"])
-def test_monai_finds_all_properties(bundle, kind, phantom):
+def test_monai_finds_all_properties(bundle, kind, data, phantom):
     name = "train.json" if kind == "train" else "inference.json"
     workflow = ConfigWorkflow(
         config_file=str(bundle / "configs" / name),
@@ -74,7 +111,7 @@ def test_monai_finds_all_properties(bundle, kind, phantom):
         logging_file=False,
         workflow_type=kind,
         bundle_root=str(bundle),
-        **({"datalist": str(phantom)} if kind == "train" else {"dataset_dir": str(phantom.parent / "target/test")}),
+        **({"datalist": str(data[1])} if kind == "train" else {"dataset_dir": str(phantom.parent / "target/test")}),
         **({"roi_size_zyx": [8, 64, 64], "z_phases": 1, "output_dir": str(phantom.parent / "properties")}),
     )
     workflow.initialize()
@@ -102,22 +139,11 @@ def test_training_leaves_weights_and_a_log(trained):
     assert (trained / "model.pt").is_file() and list((trained / "tensorboard").iterdir())
 
 
-def test_resume_equals_an_uninterrupted_run(bundle, phantom, trained, monai_bundle, tmp_path):
+def test_resume_equals_an_uninterrupted_run(bundle, data, trained, monai_bundle, tmp_path):
     """Epoch 1, then resumed to 2, from the bundle's own root."""
-    common = ("--datalist", phantom, "--output_dir", tmp_path / "run", *FAST)
-    monai_bundle("run", "training", "--config_file", "configs/train.json", "--epochs", 1, *common, cwd=bundle)
-    monai_bundle(
-        "run",
-        "training",
-        "--config_file",
-        "configs/train.json",
-        "--epochs",
-        2,
-        "--resume",
-        "True",
-        *common,
-        cwd=bundle,
-    )
+    common = ("--config_file", "configs/train.json", "--output_dir", tmp_path / "run", *data)
+    monai_bundle("run", "training", "--epochs", 1, *common, cwd=bundle)
+    monai_bundle("run", "training", "--epochs", 2, "--resume", "True", *common, cwd=bundle)
     whole, resumed = weights(trained), weights(tmp_path / "run")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
@@ -126,16 +152,16 @@ def weights(folder):
     return torch.load(folder / "model.pt", weights_only=True)
 
 
-def test_finetuning_twice_keeps_the_frozen_levels(bundle, phantom, trained, monai_bundle, tmp_path):
+def test_finetuning_twice_keeps_the_frozen_levels(bundle, data, trained, monai_bundle, tmp_path):
     """Two-step fine-tuning: the overlay, and the overlay again from its result."""
     if not (bundle / "configs/finetune.json").is_file():
         pytest.skip(f"{bundle.name} has no finetune.json")
     start = trained
     for step in ("step1", "step2"):
         monai_bundle(
-            "run", "training", "--config_file", configs(bundle, "train.json", "finetune.json"), "--datalist", phantom,
+            "run", "training", "--config_file", configs(bundle, "train.json", "finetune.json"), *data,
             "--pretrained", start / "model.pt", "--output_dir", tmp_path / step, "--label_fraction", 0.15,
-            "--frozen_levels", 2, "--epochs", 1, *FAST,
+            "--frozen_levels", 2, "--epochs", 1,
         )  # fmt: skip
         before, after = weights(start), weights(tmp_path / step)
         frozen = ("encoder.levels.0.", "encoder.levels.1.")
@@ -143,9 +169,24 @@ def test_finetuning_twice_keeps_the_frozen_levels(bundle, phantom, trained, mona
         start = tmp_path / step
 
 
-def test_evaluating_writes_the_scores(bundle, phantom, trained, monai_bundle, tmp_path):
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_an_overlay_trains(overlay, phantom, monai_bundle, tmp_path):
+    """With its own defaults, so that it starts where it says it starts."""
+    name, file = overlay.split("/")
+    files = ("train.json", *BASES.get(overlay, ()), file)
     monai_bundle(
-        "run", "evaluating", "--config_file", configs(Path("."), "train.json", "evaluate.json"), "--datalist", phantom,
+        "run", "training", "--config_file", configs(ROOT / "bundles" / name, *files),
+        "--output_dir", tmp_path / "run", "--epochs", 1, *short_training(overlay, phantom),
+    )  # fmt: skip
+    logs = list((tmp_path / "run").rglob("log.csv"))
+    rows = [row for log in logs for row in csv.DictReader(log.open())]
+    assert rows and all(row["epoch"] == "1" and np.isfinite(float(row["loss"])) for row in rows)
+    assert all(torch.isfinite(v).all() for log in logs for v in weights(log.parent).values())
+
+
+def test_evaluating_writes_the_scores(bundle, data, trained, monai_bundle, tmp_path):
+    monai_bundle(
+        "run", "evaluating", "--config_file", configs(Path("."), "train.json", "evaluate.json"), *data[:2],
         "--checkpoint", trained / "model.pt", "--split", "test", "--output_dir", tmp_path / "new", cwd=bundle,
     )  # fmt: skip
     report = json.loads((tmp_path / "new/scores.json").read_text())
@@ -164,11 +205,12 @@ def test_inference_keeps_grid_voxel_size_and_orientation(bundle, monai_bundle, t
     nibabel.save(image, tmp_path / "stacks" / "odd.nii")
     monai_bundle(
         "run", "inference", "--config_file", "configs/inference.json", "--dataset_dir", tmp_path / "stacks",
-        "--output_dir", tmp_path / "out", cwd=bundle,
+        "--output_dir", tmp_path / "out", cwd=bundle, plain=bundle.name == REFERENCE,
     )  # fmt: skip
+    classes = json.loads((bundle / "configs/metadata.json").read_text())["network_data_format"]["outputs"]["pred"]
     (written,) = (tmp_path / "out").iterdir()
     result = nibabel.load(written)
-    assert result.shape == image.shape and set(np.unique(result.dataobj)) <= {0, 1}
+    assert result.shape == image.shape and set(np.unique(result.dataobj)) <= set(range(classes["num_channels"]))
     before, after = (voxel_size_zyx_nm(read_volume(p)) for p in (tmp_path / "stacks" / "odd.nii", written))
     assert after == pytest.approx(before)
     assert nibabel.aff2axcodes(result.affine) == nibabel.aff2axcodes(affine)
@@ -189,10 +231,10 @@ def test_torchscript_equals_eager(bundle, trained, monai_bundle, tmp_path):
         assert (torch.jit.load(str(tmp_path / "model.ts"))(x) - network(x)).abs().max() == 0
 
 
-def test_two_processes_train_one_model(bundle, phantom, monai_bundle, tmp_path):
+def test_two_processes_train_one_model(bundle, data, monai_bundle, tmp_path):
     monai_bundle(
         "run", "training", "--config_file", configs(bundle, "train.json", "multi_gpu_train.json"),
-        "--datalist", phantom, "--output_dir", tmp_path / "run", "--epochs", 1, *FAST,
+        "--output_dir", tmp_path / "run", "--epochs", 1, *data,
         launcher=("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
     )  # fmt: skip
     assert len(list(csv.DictReader((tmp_path / "run/log.csv").open()))) == 1
@@ -223,18 +265,27 @@ def test_a_bad_stack_is_one_line(bundle, monai_bundle, tmp_path, fault):
         (("--epocs", 3), "--epocs is not an option of this config: no 'epocs' there, did you mean epochs"),
         (("--datalist", "nowhere/list.json"), "nowhere/list.json"),
         (("--pretrained", "nowhere.pt"), "nowhere.pt does not exist"),
-        (("--label_fraction", 0), "label_fraction is 0"),
+        (("--label_fraction", -1), "label_fraction is -1"),
         (("--frozen_levels", 9), "frozen_levels is 9"),
     ],
 )
-def test_a_wrong_option_is_one_line(bundle, phantom, monai_bundle, tmp_path, options, named):
-    data = () if "--datalist" in options else ("--datalist", phantom)
+def test_a_wrong_option_is_one_line(bundle, data, monai_bundle, tmp_path, options, named):
     process = monai_bundle(
-        "run", "training", "--config_file", bundle / "configs/train.json", *data,
-        "--output_dir", tmp_path / "run", *FAST, *options, check=False,
+        "run", "training", "--config_file", bundle / "configs/train.json",
+        "--output_dir", tmp_path / "run", *data, *options, check=False,
     )  # fmt: skip
     assert process.returncode == 1
     errors = [line for line in process.stderr.splitlines() if line.startswith("error:")]
     assert len(errors) == 1 and named in errors[0]
     assert "Traceback" not in process.stderr
     assert not (tmp_path / "run" / "model.pt").exists()
+
+
+@pytest.mark.parametrize("arguments", [("run", "training", "--epocs", 3), ("nothing",)])
+def test_a_warm_start_acts_as_a_plain_one(monai_bundle, arguments):
+    """What the other tests rely on: one error goes through an excepthook, the other is an exit."""
+    file = ("--config_file", f"bundles/{REFERENCE}/configs/train.json") if arguments[0] == "run" else ()
+    warm, plain = (monai_bundle(*arguments, *file, plain=plain, check=False) for plain in (False, True))
+    assert warm.returncode == plain.returncode != 0
+    assert warm.stderr.splitlines()[-1] == plain.stderr.splitlines()[-1]
+    assert "Traceback" not in warm.stderr
