@@ -10,7 +10,8 @@ from crossem.methods.parameters import parameter_groups
 from crossem.methods.record import TrainingRecord
 from crossem.methods.supervised import SupervisedIteration
 from crossem.methods.translation import TranslationIteration
-from crossem.methods.translation_stage import TranslationStage
+from crossem.methods.translation_stage import TranslationStage, check_no_target_labels
+from crossem.methods.ynet import YNetIteration
 
 __all__ = [
     "AlignmentIteration",
@@ -25,6 +26,8 @@ __all__ = [
     "TranslationIteration",
     "TranslationStage",
     "WeightAverage",
+    "YNetIteration",
+    "check_no_target_labels",
     "feature_alignment",
     "parameter_groups",
 ]

@@ -9,6 +9,7 @@ from crossem.transforms.augment_intensity import (
 )
 from crossem.transforms.augment_sections import RandDropSlicesd, RandShiftSlicesd
 from crossem.transforms.augment_spatial import RandElasticd, RandFlipRotate90d
+from crossem.transforms.boundary_weights import boundary_weights
 from crossem.transforms.label_fraction import LabelFractiond
 from crossem.transforms.labels import (
     BoundariesFromInstancesd,
@@ -19,12 +20,14 @@ from crossem.transforms.labels import (
 from crossem.transforms.load_save import LoadVolumed, SaveVolumed
 from crossem.transforms.normalize import NormalizeSlicesd, normalize_slices
 from crossem.transforms.pipelines import inference_postprocessing, inference_preprocessing, training_preprocessing
+from crossem.transforms.ratio_weight import RatioWeightMapd
 from crossem.transforms.resample import (
     ResampleVoxelSized,
     resample_intensity,
     resample_labels,
     working_shape_zyx,
 )
+from crossem.transforms.translate import TranslateSlicesd, translate_slices
 from crossem.transforms.weights import (
     DistanceWeightMapd,
     EntropyWeightMapd,
@@ -48,9 +51,12 @@ __all__ = [
     "RandFlipRotate90d",
     "RandShiftSlicesd",
     "RandSliceIntensityd",
+    "RatioWeightMapd",
     "ResampleVoxelSized",
     "SaveVolumed",
+    "TranslateSlicesd",
     "boundaries_from_instances",
+    "boundary_weights",
     "distance_weight_map",
     "em_augmentation",
     "entropy_weight_map",
@@ -61,5 +67,6 @@ __all__ = [
     "resample_intensity",
     "resample_labels",
     "training_preprocessing",
+    "translate_slices",
     "working_shape_zyx",
 ]
