@@ -17,11 +17,14 @@ from crossem.io import check_output_folder
 
 
 class Method(NamedTuple):
-    """How a method is run: its bundle, the overlays of train.json, and options."""
+    """How a method is run: its bundle, the overlays of train.json, and options.
+
+    Options may name {epochs} and {work_dir}, the folder of all runs.
+    """
 
     bundle: str
     overlays: tuple[str, ...] = ()
-    options: dict[str, object] = {}
+    options: dict[str, str] = {}
 
 
 METHODS = {
@@ -31,14 +34,17 @@ METHODS = {
     "coral": Method("em_dann_segmentation", ("coral.json",)),
     "entropy": Method("em_dann_segmentation", ("entropy.json",), {"alignment": "none"}),
     "ynet": Method("em_ynet_segmentation"),
-    "cyclegan": Method("em_cyclegan_segmentation"),
-    "cyclegan-align": Method("em_cyclegan_segmentation", ("align.json",)),
+    "cyclegan": Method("em_cyclegan_segmentation", options={"translate_epochs": "{epochs}"}),
+    "cyclegan-align": Method(  # after cyclegan, whose translator it takes
+        "em_cyclegan_segmentation", ("align.json",), {"translator": "{work_dir}/cyclegan/translate/model.pt"}
+    ),
 }
 
 
 def outcome(method: Method, common: dict[str, object], split: str, folder: Path) -> dict[str, Any]:
     """Train and evaluate one method: its command, seconds, last losses, and scores on the target."""
-    options = common | method.options
+    given = {"epochs": common["epochs"], "work_dir": folder.parent}
+    options = common | {key: value.format(**given) for key, value in method.options.items()}
     known = finished(folder / "result.json", options)
     if known is None:
         command = run(method.bundle, "training", ("train.json", *method.overlays), options, folder)
