@@ -1,6 +1,6 @@
 """Losses."""
 
-from crossem.losses.adversarial import AdversarialLoss
+from crossem.losses.adversarial import adversarial_loss
 from crossem.losses.coral import coral
 from crossem.losses.domain import domain_accuracy, domain_loss
 from crossem.losses.entropy import entropy_loss, self_information
@@ -9,9 +9,9 @@ from crossem.losses.segmentation import WeightedCrossEntropyDice
 from crossem.losses.structure import StructureLoss
 
 __all__ = [
-    "AdversarialLoss",
     "StructureLoss",
     "WeightedCrossEntropyDice",
+    "adversarial_loss",
     "coral",
     "domain_accuracy",
     "domain_loss",

@@ -1,27 +1,22 @@
-"""The loss between a generator and a discriminator."""
+"""The loss between a discriminator and what it judges."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 
-class AdversarialLoss(nn.Module):
-    """The logarithmic loss of Goodfellow et al. 2014 on a discriminator's logits, in float32.
+def adversarial_loss(logits: Tensor, real: bool) -> Tensor:
+    """Mean cross entropy of calling these logits of a discriminator real (or not), in float32.
 
-    Aalto 2022, equation 3: the discriminator minimises ``-log D(real) - log(1 - D(fake))``. The generator
-    minimises ``-log D(fake)`` in place of ``log(1 - D(fake))``, which has the same fixed point and a gradient where
-    the discriminator is sure (Goodfellow et al., section 3). Zhu et al. 2017 train with least squares instead;
-    here the equation's form is kept.
+    The logarithmic loss of Goodfellow et al. 2014 (Aalto University 2022, equation 3): a discriminator minimises
+    ``-log D(real) - log(1 - D(fake))``. A generator minimises ``-log D(fake)`` in place of ``log(1 - D(fake))``,
+    which has the same fixed point and a gradient where the discriminator is sure (Goodfellow et al., section 3).
+    log 2 for a discriminator that tells nothing.
+
+    Args:
+        logits: of any shape.
+        real: what they should say.
     """
-
-    def forward(self, logits: Tensor, real: bool) -> Tensor:
-        """Mean loss of calling these logits real (or fake).
-
-        Args:
-            logits: of any shape.
-            real: what they should say.
-        """
-        logits = logits.float()
-        return functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
+    # -log sigmoid(x) = softplus(-x), -log(1 - sigmoid(x)) = softplus(x)
+    return functional.softplus(-logits.float() if real else logits.float()).mean()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+from crossem.losses.adversarial import adversarial_loss
 
 
 def domain_loss(source_logits: Tensor, target_logits: Tensor) -> Tensor:
@@ -17,10 +18,7 @@ def domain_loss(source_logits: Tensor, target_logits: Tensor) -> Tensor:
         source_logits: discriminator output on the source, any shape.
         target_logits: and on the target.
     """
-    # -log(1 - sigmoid(x)) = softplus(x)
-    return 0.5 * (
-        functional.softplus(source_logits.float()).mean() + functional.softplus(-target_logits.float()).mean()
-    )
+    return 0.5 * (adversarial_loss(source_logits, real=False) + adversarial_loss(target_logits, real=True))
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from crossem.errors import InputError
+from crossem.losses import adversarial_loss
 from crossem.methods.average import WeightAverage
 from crossem.methods.iteration import Batch, Iteration, StepOutput
 from crossem.methods.supervised import segmentation_loss, target_segmentation
@@ -76,7 +77,7 @@ class LabelSpaceIteration(Iteration):
             logits = engine.inferer(source["image"], engine.network)
             terms["segmentation"] = self.source_weight * segmentation_loss(engine, logits, source)
         judged = self._judged(source, target, target_logits, reversal)
-        terms |= {f"discriminator_{name}": _binary_loss(*pair) for name, pair in judged.items()}
+        terms |= {f"discriminator_{name}": adversarial_loss(*pair) for name, pair in judged.items()}
         right = [((verdict > 0) == true).float().mean() for verdict, true in judged.values()]
         return StepOutput(terms, logits, {"discriminator_accuracy": torch.stack(right).mean()})
 
@@ -118,8 +119,3 @@ def mismatched(maps: Tensor) -> Tensor:
     flipped in training, so it does not give them away.
     """
     return maps.roll(1, dims=0).flip(-2, -1)
-
-
-def _binary_loss(logits: Tensor, true: bool) -> Tensor:
-    """Mean cross entropy of a discriminator's logits: softplus(-x) = -log sigmoid(x), softplus(x) = -log(1 - it)."""
-    return functional.softplus(-logits.float() if true else logits.float()).mean()

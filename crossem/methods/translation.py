@@ -21,7 +21,7 @@ _OTHER = {"source": "target", "target": "source"}
 class TranslationIteration(Iteration):
     """Learns to translate slices both ways: Aalto 2022, section 3.7, equations 3 to 5 (Zhu et al. 2017).
 
-    ``engine.network`` is a ``CycleGAN``, ``engine.loss_function`` its ``AdversarialLoss``. Patches are taken apart
+    ``engine.network`` is a ``CycleGAN``, ``engine.loss_function`` the ``adversarial_loss``. Patches are taken apart
     into their z slices, which are translated in-plane. One step updates generators and discriminators together,
     from the same translations: the generators' terms do not reach the discriminators, and the discriminators see
     translations of now and before, cut off from the generators.

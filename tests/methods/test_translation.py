@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import wasserstein_distance
 
 from crossem.data import PatchDataset, datalist_items, load_datalist, make_phantom, training_loader
-from crossem.losses import AdversarialLoss
+from crossem.losses import adversarial_loss
 from crossem.methods import ImageHistory, TrainingRecord, TranslationIteration, WeightAverage, parameter_groups
 from crossem.methods.translation import as_slices, frozen
 from crossem.networks import CycleGAN
@@ -41,7 +41,7 @@ def build(volumes, epochs=1, steps=2, folder=None, resume=False, learning_rate=5
         train_data_loader=training_loader(batch_size=2, steps_per_epoch=steps, **datasets),
         network=network,
         optimizer=optimizer,
-        loss_function=AdversarialLoss(),
+        loss_function=adversarial_loss,
         iteration_update=TranslationIteration(average, history, **options),
         train_handlers=records,
         decollate=False,
