@@ -18,16 +18,18 @@ def main() -> int:
     parser.add_argument("--prediction", nargs="+", default=[], metavar="TITLE=PATH", help="one column each")
     parser.add_argument("--slices", nargs="+", type=int, help="z indices (default: three, evenly spaced)")
     parser.add_argument("--voxel_size_zyx_nm", nargs=3, type=float, help="when the image does not name its own")
+    parser.add_argument("--columns", nargs=2, type=int, metavar=("START", "STOP"), help="only these columns (x)")
     parser.add_argument("--title", default="")
     parser.add_argument("--output", type=Path, required=True, help="the PNG to write")
     arguments = parser.parse_args()
+    region = None if arguments.columns is None else [[None, None], [None, None], arguments.columns]
     try:
-        image = read_volume(arguments.image, arguments.voxel_size_zyx_nm)[0]
-        truth = arguments.truth and read_volume(arguments.truth, arguments.voxel_size_zyx_nm)[0]
+        image = read_volume(arguments.image, arguments.voxel_size_zyx_nm, region)[0]
+        truth = arguments.truth and read_volume(arguments.truth, arguments.voxel_size_zyx_nm, region)[0]
         predictions = {}
         for pair in arguments.prediction:
             title, _, path = pair.rpartition("=")
-            predictions[title or Path(path).stem] = read_volume(path, arguments.voxel_size_zyx_nm)[0]
+            predictions[title or Path(path).stem] = read_volume(path, arguments.voxel_size_zyx_nm, region)[0]
         figure = overlay_slices(image, truth, predictions, arguments.slices, title=arguments.title)
         print(f"wrote {save_figure(figure, arguments.output)}")
     except InputError as error:
