@@ -65,6 +65,7 @@ def main() -> None:
     parser.add_argument("--split", default="validation", help="of the target, scored")
     parser.add_argument("--epochs", type=int, default=10, help="of each run, of 50 steps")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--options", nargs="*", default=[], metavar="KEY=VALUE", help="more options of every training")
     parser.add_argument("--work_dir", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--output", type=Path, required=True, help="results JSON")
     arguments = parser.parse_args()
@@ -73,7 +74,7 @@ def main() -> None:
 
     check_output_folder(arguments.output.parent)
     common = {"datalist": arguments.datalist, "epochs": arguments.epochs, "seed": arguments.seed}
-    common["val_interval"] = arguments.epochs
+    common |= {"val_interval": arguments.epochs} | dict(option.split("=", 1) for option in arguments.options)
     results = json.loads(arguments.output.read_text()) if arguments.output.is_file() else {}
     for name in arguments.methods:
         results[name] = outcome(METHODS[name], common, arguments.split, arguments.work_dir / name)
