@@ -14,8 +14,8 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, RandomizableTransform
 
+from crossem.checks import checked_number, checked_range
 from crossem.errors import InputError
-from crossem.transforms._checks import checked_number, checked_range
 from crossem.transforms._tensors import like, plain
 from crossem.transforms.separable import apply_along_axis, gaussian_matrix
 

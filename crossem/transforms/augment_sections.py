@@ -13,8 +13,8 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, RandomizableTransform
 
+from crossem.checks import checked_number
 from crossem.errors import InputError
-from crossem.transforms._checks import checked_number
 from crossem.transforms._tensors import common_shape_zyx, like, plain
 
 

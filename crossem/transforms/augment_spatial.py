@@ -16,7 +16,7 @@ from monai.transforms import MapTransform, RandomizableTransform
 from monai.utils import ensure_tuple
 from torch.nn import functional
 
-from crossem.transforms._checks import checked_number, checked_range
+from crossem.checks import checked_number, checked_range
 from crossem.transforms._tensors import common_shape_zyx, like, plain
 
 

@@ -9,8 +9,8 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
+from crossem.checks import checked_number
 from crossem.errors import InputError
-from crossem.transforms._checks import checked_number
 from crossem.transforms._tensors import like, plain
 
 _PERCENTILE_PIXELS = 1 << 16  # percentiles come from a regular subgrid of about this many pixels

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from monai.transforms import MapTransform
 
-from crossem.transforms._checks import checked_number
+from crossem.checks import checked_number
 from crossem.transforms._tensors import like, plain
 
 

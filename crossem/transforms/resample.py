@@ -11,9 +11,9 @@ from monai.data import MetaTensor
 from monai.transforms import InvertibleTransform, MapTransform
 from monai.utils import TraceKeys, ensure_tuple
 
+from crossem.checks import checked_number
 from crossem.errors import InputError
 from crossem.io import geometry
-from crossem.transforms._checks import checked_number
 from crossem.transforms._tensors import plain
 from crossem.transforms.separable import apply_along_axis, area_matrix, linear_matrix
 

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from monai.transforms import MapTransform
 
+from crossem.checks import checked_number
 from crossem.errors import InputError
 from crossem.io import geometry
-from crossem.transforms._checks import checked_number
 from crossem.transforms._tensors import like, plain
 from crossem.transforms.separable import apply_along_axis, gaussian_matrix
 

@@ -1,4 +1,4 @@
-"""Checks of transform parameters, made when a transform is built."""
+"""Checks of parameters, made when what takes them is built."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def checked_range(name: str, bounds: Sequence[float], minimum: float = -math.inf
 
 def checked_number(name: str, value: float, minimum: float = 0.0, maximum: float = math.inf) -> float:
     """`value` as a finite number in [minimum, maximum]; InputError otherwise."""
-    if not (math.isfinite(value) and minimum <= value <= maximum):
-        raise InputError(f"{name} is {value}: give a number from {minimum:g} to {maximum:g}")
+    if not isinstance(value, int | float) or not (math.isfinite(value) and minimum <= value <= maximum):
+        allowed = f"{minimum:g} or more" if maximum == math.inf else f"from {minimum:g} to {maximum:g}"
+        raise InputError(f"{name} is {value!r}: give a number, {allowed}")
     return float(value)
