@@ -8,6 +8,7 @@ import torch
 from monai.engines import SupervisedTrainer
 from torch import Tensor, nn
 
+from crossem.checks import checked_number
 from crossem.errors import InputError
 from crossem.losses import coral, domain_accuracy, domain_loss, mmd
 from crossem.methods.average import WeightAverage
@@ -52,8 +53,7 @@ def feature_alignment(
     _check_levels(levels, plan)
     if reversal_schedule not in SCHEDULES:
         raise InputError(f"reversal_schedule is {reversal_schedule!r}: give one of {', '.join(SCHEDULES)}")
-    if reversal < 0:
-        raise InputError(f"reversal is {reversal}: give 0 or more")
+    checked_number("reversal", reversal)
     if kind == "none":
         return NoAlignment()
     if kind == "dann":
@@ -68,8 +68,7 @@ def _check_levels(levels: Mapping[str, float], plan: UNetPlan) -> None:
     for name, weight in levels.items():
         if name not in feature_levels(plan):
             raise InputError(f"alignment_levels names {name!r}, which does not exist: give some of {known}")
-        if not isinstance(weight, int | float) or weight <= 0:
-            raise InputError(f"alignment_levels gives {name} the weight {weight}: give a positive one, or leave it out")
+        checked_number(f"the weight of {name} in alignment_levels", weight)
 
 
 class NoAlignment(nn.Module):
@@ -171,8 +170,7 @@ class AlignmentIteration(Iteration):
         self, average: WeightAverage, alignment: nn.Module, entropy: nn.Module | None = None, ramp_steps: int = 1000
     ) -> None:
         super().__init__(average)
-        if ramp_steps < 1:
-            raise InputError(f"ramp_steps is {ramp_steps}: give 1 or more")
+        checked_number("ramp_steps", ramp_steps, minimum=1)
         self.alignment, self.entropy, self.ramp_steps = alignment, entropy, ramp_steps
 
     def losses(self, engine: SupervisedTrainer, batch: Batch) -> StepOutput:

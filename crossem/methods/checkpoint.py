@@ -70,7 +70,7 @@ class Checkpoint:
                 "give more epochs to go on"
             )
         for name, part in parts.items():
-            _check_learning_rate(part, saved["parts"][name], self.path)
+            _check_learning_rates(name, part, saved["parts"][name], self.path)
             try:
                 part.load_state_dict(saved["parts"][name])
             except (RuntimeError, ValueError) as error:
@@ -81,14 +81,15 @@ class Checkpoint:
         logger.info("resumed from %s after epoch %d", self.path, saved["epoch"])
 
 
-def _check_learning_rate(part: Any, saved: Mapping[str, Any], path: Path) -> None:
-    """An optimiser comes back with the learning rate it had: another one asked for would be ignored."""
+def _check_learning_rates(name: str, part: Any, saved: Mapping[str, Any], path: Path) -> None:
+    """An optimiser comes back with the learning rates it had: others asked for would be ignored."""
     if isinstance(part, torch.optim.Optimizer):
-        for own, old in zip(part.param_groups, saved["param_groups"], strict=False):
+        # another number of groups is load_state_dict's to refuse
+        for number, (own, old) in enumerate(zip(part.param_groups, saved["param_groups"], strict=False)):
             if own["lr"] != old["lr"]:
                 raise InputError(
-                    f"learning_rate is {own['lr']}, and {path} was trained with {old['lr']}: resume with the same, "
-                    "or start anew with --pretrained model.pt"
+                    f"resume: the learning rate of {name}, parameter group {number}, is {own['lr']}, and {path} was "
+                    f"trained with {old['lr']}: give the same, or start a new run with the weights as pretrained"
                 )
 
 

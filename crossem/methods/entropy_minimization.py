@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from crossem.errors import InputError
+from crossem.checks import checked_number
 from crossem.losses import domain_accuracy, domain_loss, entropy_loss, self_information
 from crossem.methods.alignment import TermsAndMonitors
 from crossem.networks import MapDiscriminator, UNetPlan, ganin_ramp, gradient_reversal
@@ -30,14 +30,13 @@ class EntropyMinimization(nn.Module):
         plan: the segmentation network's plan, which the discriminator follows.
 
     Raises:
-        InputError: when a weight is negative.
+        InputError: when a weight is no number, or negative.
     """
 
     def __init__(self, weight: float, adversarial_weight: float, num_classes: int, plan: UNetPlan) -> None:
         super().__init__()
-        for name, value in (("entropy_weight", weight), ("adversarial_entropy_weight", adversarial_weight)):
-            if value < 0:
-                raise InputError(f"{name} is {value}: give 0 (off) or more")
+        checked_number("entropy_weight", weight)
+        checked_number("adversarial_entropy_weight", adversarial_weight)
         self.weight, self.adversarial_weight = weight, adversarial_weight
         self.discriminator = MapDiscriminator(num_classes, plan) if adversarial_weight else None
 

@@ -83,9 +83,11 @@ class Iteration(ABC):
             output = self.losses(engine, batch)
         total = torch.stack(list(output.terms.values())).sum()
         self._step(engine, total)
+        named = {"loss": total, **output.terms, **output.monitors}
+        numbers = dict(zip(named, _numbers(list(named.values()), total.device), strict=True))
         engine.state.output = {
-            "loss": total.item(),
-            "terms": {name: _number(value) for name, value in (output.terms | output.monitors).items()},
+            "loss": numbers.pop("loss"),
+            "terms": numbers,
             "skipped": self.skipped_in_a_row > 0,
             "pred": output.logits.detach(),
             "images": {name: image.detach() for name, image in output.images.items()},
@@ -136,5 +138,6 @@ def average_gradients(parameters: Sequence[Tensor]) -> None:
         gradient.copy_(mean.view(gradient.shape))
 
 
-def _number(value: Tensor | float) -> float:
-    return value.item() if isinstance(value, Tensor) else float(value)
+def _numbers(values: Sequence[Tensor | float], device: torch.device) -> list[float]:
+    """Plain numbers, with one wait for the device."""
+    return torch.stack([torch.as_tensor(v, dtype=torch.float32, device=device).detach() for v in values]).tolist()

@@ -6,7 +6,7 @@ import torch
 from monai.engines import SupervisedTrainer
 from torch.nn import functional
 
-from crossem.errors import InputError
+from crossem.checks import checked_number
 from crossem.methods.average import WeightAverage
 from crossem.methods.iteration import Batch, Iteration, StepOutput
 from crossem.methods.supervised import segmentation_loss, target_segmentation
@@ -47,8 +47,7 @@ class YNetIteration(Iteration):
         self.reconstruction = reconstruction
         self.weights = {"source": source_weight, "target": target_weight}
         for domain, weight in self.weights.items():
-            if not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
-                raise InputError(f"{domain}_reconstruction_weight is {weight}: give a number, 0 or more")
+            checked_number(f"{domain}_reconstruction_weight", weight)
 
     def losses(self, engine: SupervisedTrainer, batch: Batch) -> StepOutput:
         network, source, target = engine.network, batch["source"], batch["target"]

@@ -102,6 +102,41 @@ def test_what_methods_share_is_the_same_in_all_bundles(bundle, name):
     assert own == reference
 
 
+METHODS_OWN = (
+    "bundle_root datalist domain label_fraction z_phases working_voxel_size_zyx_nm network optimizer method initialize "
+    "run train#preprocessing train#dataset train#dataloader train#handlers"
+).split()
+
+
+def test_a_training_differs_in_the_method_only(bundle):
+    own, reference = (
+        components(json.loads((folder / "configs/train.json").read_text()))
+        for folder in (bundle, ROOT / "bundles" / REFERENCE)
+    )
+    assert [key for key in reference if key not in METHODS_OWN and own.get(key) != reference[key]] == []
+
+
+def components(config, prefix=""):
+    """The parts of a config that are built as one, by their ids."""
+    found = {}
+    for key, value in config.items():
+        is_section = isinstance(value, dict) and "_target_" not in value
+        found |= components(value, f"{prefix}{key}#") if is_section else {prefix + key: value}
+    return found
+
+
+def test_the_target_is_loaded_alike_in_all_methods():
+    files = ("dann", "train"), ("ynet", "train"), ("cyclegan", "align"), ("boundary", "adapt")
+    targets = [
+        json.loads((ROOT / f"bundles/em_{b}_segmentation/configs/{c}.json").read_text())["target"] for b, c in files
+    ]
+    # label maps are compared there, so that their patches may not be chosen by what is in them
+    assert targets[3]["dataset"].pop("foreground_share") == 0
+    targets[3]["dataset"]["augmentation"] = targets[3]["dataset"]["augmentation"].replace(", @jitter", "")
+    del targets[3]["preprocessing"]["weighting"]
+    assert all(target == targets[0] for target in targets)
+
+
 @pytest.mark.parametrize("kind", ["train", "infer"])
 def test_monai_finds_all_properties(bundle, kind, data, phantom):
     name = "train.json" if kind == "train" else "inference.json"

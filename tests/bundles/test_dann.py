@@ -42,7 +42,7 @@ def test_entropy_minimisation_alone(phantom, monai_bundle, tmp_path):
     [
         (("--alignment", "gan"), "alignment is 'gan': give one of dann, mmd, coral, none"),
         (("--alignment_levels", "{'encoder_5': 1}"), "alignment_levels names 'encoder_5', which does not exist: give"),
-        (("--alignment_levels#encoder_4", -1), "alignment_levels gives encoder_4 the weight -1"),
+        (("--alignment_levels#encoder_4", -1), "the weight of encoder_4 in alignment_levels is -1"),
         (("--reversal", -1), "reversal is -1"),
         (("--reversal_schedule", "linear"), "reversal_schedule is 'linear': give one of ganin, constant"),
         (("--ramp_steps", 0), "ramp_steps is 0"),

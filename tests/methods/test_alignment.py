@@ -157,11 +157,15 @@ def test_the_reversal_follows_the_steps_and_then_stays():
     [
         (("gan", {"encoder_1": 1}, PLAN), "alignment is 'gan': give one of dann, mmd, coral, none"),
         (("dann", {"encoder_9": 1}, PLAN), "alignment_levels names 'encoder_9', .* some of encoder_0, .*decoder_0"),
-        (("mmd", {"encoder_1": 0}, PLAN), "alignment_levels gives encoder_1 the weight 0: give a positive one"),
-        (("dann", {"encoder_1": "x"}, PLAN), "alignment_levels gives encoder_1 the weight x"),
+        (
+            ("mmd", {"encoder_1": -1}, PLAN),
+            "the weight of encoder_1 in alignment_levels is -1: give a number",
+        ),
+        (("dann", {"encoder_1": "x"}, PLAN), "the weight of encoder_1 in alignment_levels is 'x'"),
         (("dann", {}, PLAN), "alignment_levels is {}: give a weight by level"),
         (("dann", ["encoder_1"], PLAN), "alignment_levels is .*: give a weight by level"),
-        (("dann", {"encoder_1": 1}, PLAN, -1), "reversal is -1: give 0 or more"),
+        (("dann", {"encoder_1": 1}, PLAN, "x"), "reversal is 'x': give a number"),
+        (("dann", {"encoder_1": 1}, PLAN, -1), "reversal is -1: give a number, 0 or more"),
         (("dann", {"encoder_1": 1}, PLAN, 1, "linear"), "reversal_schedule is 'linear': give one of ganin, constant"),
     ],
 )

@@ -75,5 +75,5 @@ def test_switched_off_it_only_monitors():
     ("weights", "name"), [((-1.0, 0.0), "entropy_weight"), ((0.0, -2.0), "adversarial_entropy_weight")]
 )
 def test_a_negative_weight(weights, name):
-    with pytest.raises(InputError, match=f"^{name} is -.*: give 0 \\(off\\) or more"):
+    with pytest.raises(InputError, match=f"^{name} is -.*: give a number, 0 or more"):
         EntropyMinimization(*weights, 2, PLAN)

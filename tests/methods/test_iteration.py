@@ -39,25 +39,40 @@ def test_each_parameter_group_is_clipped_alone():
 
 
 TWO_PROCESSES = """
+import types
 import torch, torch.distributed as dist
+from crossem.methods import Iteration, StepOutput, WeightAverage
 from crossem.methods.iteration import average_gradients
+
+class Square(Iteration):
+    def losses(self, engine, batch):
+        prediction = engine.network(batch["source"]["image"])
+        return StepOutput({"square": prediction.square().mean()}, prediction)
+
+def step(network, x):
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    state = types.SimpleNamespace(device=torch.device("cpu"), iteration=1)
+    engine = types.SimpleNamespace(network=network, optimizer=optimizer, scaler=None, amp=False, state=state,
+                                   fire_event=lambda event: None)
+    Square(WeightAverage(network))(engine, {"source": {"image": x}})
+    return list(network.parameters())
+
+def network():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
+
+x = torch.randn(6, 3, generator=torch.Generator().manual_seed(1)) * torch.arange(1, 7)[:, None]
+whole = step(network(), x)
 dist.init_process_group("gloo")
-torch.manual_seed(0)
-network = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
+torch.testing.assert_close(step(network(), x.chunk(2)[dist.get_rank()]), whole)
 unused = torch.nn.Linear(2, 2)
-x = torch.randn(6, 3)
-network(x).square().mean().backward()
-whole = [p.grad.clone() for p in network.parameters()]
-network.zero_grad()
-network(x.chunk(2)[dist.get_rank()]).square().mean().backward()
-average_gradients([*network.parameters(), *unused.parameters()])
-torch.testing.assert_close([p.grad for p in network.parameters()], whole)
+average_gradients(list(unused.parameters()))
 assert unused.weight.grad is None
 dist.destroy_process_group()
 """
 
 
-def test_gradients_of_two_processes_are_those_of_the_whole_batch(tmp_path):
+def test_a_step_of_two_processes_is_that_of_the_whole_batch(tmp_path):
     (tmp_path / "check.py").write_text(TWO_PROCESSES)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     process = subprocess.run([*launcher, tmp_path / "check.py"], capture_output=True, text=True, timeout=120)

@@ -160,7 +160,7 @@ def test_another_learning_rate_is_not_silently_ignored(tmp_path):
     build(tmp_path, 1).run()
     trainer = build(tmp_path, 2, resume=True)
     trainer.optimizer.param_groups[0]["lr"] = 0.5
-    with pytest.raises(InputError, match="learning_rate is 0.5, and .* was trained with 0.01"):
+    with pytest.raises(InputError, match="learning rate of optimizer, parameter group 0, is 0.5, and .* with 0.01"):
         trainer.run()
 
 

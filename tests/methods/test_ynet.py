@@ -82,7 +82,7 @@ def test_without_weights_the_network_is_trained_as_by_the_source_alone(batch):
 @pytest.mark.parametrize(("name", "value"), [("source", -1), ("target", "1"), ("target", float("nan"))])
 def test_a_wrong_weight_is_named(name, value):
     network, reconstruction = networks()
-    with pytest.raises(InputError, match=f"{name}_reconstruction_weight is {value}: give a number"):
+    with pytest.raises(InputError, match=f"{name}_reconstruction_weight is {value!r}: give a number"):
         YNetIteration(WeightAverage(network), reconstruction, **{f"{name}_weight": value})
 
 
