@@ -48,7 +48,8 @@ def outcome(method: Method, common: dict[str, object], split: str, folder: Path)
     known = finished(folder / "result.json", options)
     if known is None:
         command = run(method.bundle, "training", ("train.json", *method.overlays), options, folder)
-        log = list(csv.DictReader((folder / "log.csv").open()))[-1]
+        last = list(csv.DictReader((folder / "log.csv").open()))[-1]
+        log = {name: value for name, value in last.items() if not name.startswith("validation_")}
         evaluation = {"datalist": common["datalist"], "domain": "target", "split": split}
         evaluation["checkpoint"] = folder / "model.pt"
         run(method.bundle, "evaluating", ("train.json", "evaluate.json"), evaluation, folder / "evaluation")

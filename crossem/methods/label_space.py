@@ -7,6 +7,7 @@ from monai.engines import SupervisedTrainer
 from torch import Tensor, nn
 from torch.nn import functional
 
+from crossem.checks import checked_number
 from crossem.errors import InputError
 from crossem.losses import adversarial_loss
 from crossem.methods.average import WeightAverage
@@ -45,28 +46,28 @@ class LabelSpaceIteration(Iteration):
         source_weight: factor of the source's segmentation loss.
         conditional: see above.
         warmup_steps: for so many steps the discriminator learns alone, as an untrained one has nothing to teach.
-        clip_norm: see ``Iteration``.
 
     Raises:
-        InputError: when ``reversal``, ``source_weight`` or ``warmup_steps`` is negative.
+        InputError: when ``reversal``, ``source_weight`` or ``warmup_steps`` is not a number from 0 on, and without a
+            discriminator, which is how a list of configs without ``adapt.json`` ends.
     """
 
     def __init__(
         self,
         average: WeightAverage,
-        discriminator: nn.Module,
+        discriminator: nn.Module | None = None,
         reversal: float = 1.0,
         source_weight: float = 0.0,
         conditional: bool = False,
         warmup_steps: int = 50,
-        clip_norm: float = 5.0,
     ) -> None:
-        super().__init__(average, clip_norm)
-        for name, value in (("reversal", reversal), ("source_weight", source_weight), ("warmup_steps", warmup_steps)):
-            if value < 0:
-                raise InputError(f"{name} is {value}: give 0 or more")
+        super().__init__(average)
+        if discriminator is None:
+            raise InputError("conditional.json lacks the discriminator of adapt.json: put adapt.json before it")
         self.discriminator, self.conditional = discriminator, conditional
-        self.reversal, self.source_weight, self.warmup_steps = reversal, source_weight, warmup_steps
+        self.reversal = checked_number("reversal", reversal)
+        self.source_weight = checked_number("source_weight", source_weight)
+        self.warmup_steps = checked_number("warmup_steps", warmup_steps)
 
     def losses(self, engine: SupervisedTrainer, batch: Batch) -> StepOutput:
         source, target = batch["source"], batch["target"]

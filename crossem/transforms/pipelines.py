@@ -26,21 +26,20 @@ def training_preprocessing(
         num_classes: label values have to be below it.
         label_fraction: first share of the columns that counts as labelled ("weight" is 0 in the rest); 0 is for
             items without labels.
-        weighting: writes a "weight" from the whole "label", before the part that counts as labelled is cut out; see
-            ``boundary_weights``.
+        weighting: writes a "weight" of the part of "label" that counts as labelled; see ``boundary_weights``.
 
     Raises:
         InputError: a voxel size or a fraction that is out of range.
     """
     keys = ["image", "label"]
-    steps = [
-        LoadVolumed(keys, num_classes=num_classes, channels=1, allow_missing_keys=True),
-        ResampleVoxelSized(keys, working_voxel_size_zyx_nm, allow_missing_keys=True),
-        NormalizeSlicesd("image"),
-    ]
-    if weighting is not None:
-        steps.append(weighting)
-    return Compose([*steps, LabelFractiond(fraction=label_fraction, allow_missing_keys=True)])
+    return Compose(
+        [
+            LoadVolumed(keys, num_classes=num_classes, channels=1, allow_missing_keys=True),
+            ResampleVoxelSized(keys, working_voxel_size_zyx_nm, allow_missing_keys=True),
+            NormalizeSlicesd("image"),
+            LabelFractiond(fraction=label_fraction, weighting=weighting, allow_missing_keys=True),
+        ]
+    )
 
 
 def inference_preprocessing(

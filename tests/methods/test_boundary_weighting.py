@@ -16,9 +16,9 @@ from crossem.losses import WeightedCrossEntropyDice
 from crossem.networks import AnisotropicUNet, plan_unet
 from crossem.transforms import boundary_weights, em_augmentation, training_preprocessing
 
-VOXEL_SIZE = (50, 10, 10)
-ROI = (4, 64, 64)
-PLAN = plan_unet(VOXEL_SIZE, ROI, (8, 16, 32))
+WORKING_VOXEL_SIZE_ZYX_NM = (50, 10, 10)
+ROI_SIZE_ZYX = (4, 64, 64)
+PLAN = plan_unet(WORKING_VOXEL_SIZE_ZYX_NM, ROI_SIZE_ZYX, (8, 16, 32))
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +31,9 @@ def trained(datalist, weighting):
     torch.manual_seed(0)
     network = AnisotropicUNet(1, 2, PLAN)
     weights = boundary_weights(weighting, datalist["classes"], boundary_ratio=10)
-    items = expand_z_phases(datalist_items(datalist, "source", "training"), 5, VOXEL_SIZE[0])
-    preprocessing = training_preprocessing(VOXEL_SIZE, 2, weighting=weights)
-    dataset = PatchDataset(items, preprocessing, ROI, em_augmentation(0.0))
+    items = expand_z_phases(datalist_items(datalist, "source", "training"), 5, WORKING_VOXEL_SIZE_ZYX_NM[0])
+    preprocessing = training_preprocessing(WORKING_VOXEL_SIZE_ZYX_NM, 2, weighting=weights)
+    dataset = PatchDataset(items, preprocessing, ROI_SIZE_ZYX, em_augmentation(0.0))
     loss, optimizer = WeightedCrossEntropyDice(), torch.optim.AdamW(network.parameters(), 0.005)
     for batch in training_loader(batch_size=2, steps_per_epoch=100, source=dataset):
         source = batch["source"]
@@ -51,7 +51,7 @@ def scores(datalist, network):
     is drawn wider than it is scores better there, and one cannot tell what the weights did.
     """
     (item,) = datalist_items(datalist, "source", "validation")
-    volume = training_preprocessing(VOXEL_SIZE, 2)(item)
+    volume = training_preprocessing(WORKING_VOXEL_SIZE_ZYX_NM, 2)(item)
     inferer = SlidingWindowInferer((8, 96, 96), divisor_zyx=PLAN.window_divisor_zyx, dtype=torch.float32)
     predicted = inferer(volume["image"][None], network)[0].argmax(dim=0) == 1
     truth = volume["label"][0] == 1

@@ -205,6 +205,7 @@ def test_the_targets_segmentation_becomes_like_the_sources_labels():
 
 
 @pytest.mark.parametrize("option", ["reversal", "source_weight", "warmup_steps"])
-def test_negative_numbers_are_refused(option):
-    with pytest.raises(InputError, match=f"{option} is -1: give 0 or more"):
-        build(**{option: -1})
+@pytest.mark.parametrize("value", [-1, float("nan"), "much"])
+def test_what_is_no_number_from_0_on_is_refused(option, value):
+    with pytest.raises(InputError, match=f"{option} is {value!r}: give a number, 0 or more"):
+        build(**{option: value})

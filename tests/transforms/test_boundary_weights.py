@@ -1,4 +1,4 @@
-"""The choice of weights: each kind writes the map it names, before labels are cut; what cannot be is refused."""
+"""The choice of weights: each kind writes the map it names, of what is labelled; what cannot be is refused."""
 
 import nibabel
 import numpy as np
@@ -11,7 +11,7 @@ from crossem.errors import InputError
 from crossem.transforms import boundary_weights, distance_weight_map, entropy_weight_map, training_preprocessing
 
 CLASSES4 = ("boundary", "cytoplasm", "mitochondria", "glia")
-SIZE = (50.0, 10.0, 10.0)
+VOXEL_SIZE_ZYX_NM = (50.0, 10.0, 10.0)
 FLOOR = 0.1  # no voxel weighs less in the distance and entropy maps
 
 
@@ -19,7 +19,7 @@ def label_of(boundary_class):
     noise = gaussian_filter(np.random.RandomState(0).randn(3, 40, 40), (0, 3, 3))
     values = np.where(np.abs(noise) < 0.02, boundary_class, 1 - min(boundary_class, 1)).astype(np.uint8)
     affine = torch.zeros(4, 4, dtype=torch.float64)
-    affine[[2, 1, 0, 3], [0, 1, 2, 3]] = torch.tensor([*SIZE, 1.0], dtype=torch.float64)
+    affine[[2, 1, 0, 3], [0, 1, 2, 3]] = torch.tensor([*VOXEL_SIZE_ZYX_NM, 1.0], dtype=torch.float64)
     return MetaTensor(torch.from_numpy(values)[None], affine=affine)
 
 
@@ -31,7 +31,7 @@ def expected_weight(kind, mask, label):
         values = entropy_weight_map(label, len(CLASSES4), (1, 3, 3))
         values = values / values.mean()
     else:
-        values = distance_weight_map(mask, SIZE, sigma_nm=30.0)
+        values = distance_weight_map(mask, VOXEL_SIZE_ZYX_NM, sigma_nm=30.0)
     return FLOOR + (1 - FLOOR) * values
 
 
@@ -55,20 +55,36 @@ def test_items_without_a_label_pass(kind):
     assert boundary_weights(kind, CLASSES4)({"image": 1}) == {"image": 1}
 
 
-def test_weights_see_the_whole_label_and_the_part_that_does_not_count_weighs_nothing(tmp_path):
-    """With mean 1 over the whole volume: a cut before would have made the unlabelled part count in the maps."""
+@pytest.mark.parametrize("kind", ["distance", "entropy", "ratio"])
+@pytest.mark.parametrize("classes", [CLASSES4, ("background", "boundary")])
+def test_labels_beyond_the_cut_change_nothing(tmp_path, kind, classes):
+    """The weights of a volume with any labels there are those of a file that ends at the cut, with the cut part 0."""
     rng = np.random.RandomState(0)
-    label = (gaussian_filter(rng.randn(40, 40, 3), (3, 3, 0)) > 0.05).astype(np.uint8)  # x, y, z
-    for name, values in (("image", rng.randint(0, 255, label.shape).astype(np.uint8)), ("label", label)):
-        image = nibabel.Nifti1Image(values, np.diag([1e-5, 1e-5, 5e-5, 1]))
-        image.header.set_xyzt_units("mm")
-        nibabel.save(image, tmp_path / f"{name}.nii")
-    files = {name: str(tmp_path / f"{name}.nii") for name in ("image", "label")}
-    weighting = boundary_weights("distance", ("background", "boundary"))
-    whole, part = (training_preprocessing(SIZE, 2, fraction, weighting)(files)["weight"] for fraction in (1.0, 0.25))
-    assert torch.equal(part[..., :10], whole[..., :10]) and not part[..., 10:].any()
-    expected = distance_weight_map(label.transpose(2, 1, 0) == 1, SIZE)
-    np.testing.assert_allclose(whole[0].numpy(), FLOOR + (1 - FLOOR) * expected, rtol=1e-3)
+    shape_xyz, labelled = (40, 40, 3), 10
+    image = rng.randint(0, 255, shape_xyz)
+    label = (gaussian_filter(rng.randn(*shape_xyz), (3, 3, 0)) > 0.05).astype(np.uint8)
+    other = np.concatenate([label[:labelled], rng.randint(0, len(classes), label[labelled:].shape)])
+    for name, columns, values in (("whole", 40, label), ("other", 40, other), ("cut", labelled, label)):
+        write_nifti(tmp_path / f"{name}_image.nii", image[:columns])
+        write_nifti(tmp_path / f"{name}_label.nii", values[:columns])
+    weighting = boundary_weights(kind, classes)
+
+    def prepared(name, fraction):
+        files = {key: str(tmp_path / f"{name}_{key}.nii") for key in ("image", "label")}
+        return training_preprocessing(VOXEL_SIZE_ZYX_NM, len(classes), fraction, weighting)(files)
+
+    part, other, cut = prepared("whole", 0.25), prepared("other", 0.25), prepared("cut", 1.0)
+    for key in ("label", "weight"):
+        assert part[key].shape == part["image"].shape == (1, 3, 40, 40)
+        assert torch.equal(part[key], other[key]) and torch.equal(part[key].affine, cut[key].affine)
+        assert torch.equal(part[key][..., :labelled], cut[key]) and not part[key][..., labelled:].any()
+    assert cut["weight"].mean().item() == pytest.approx(1, abs=1e-4) and cut["weight"].std() > 0.1
+
+
+def write_nifti(path, values_xyz):
+    image = nibabel.Nifti1Image(values_xyz.astype(np.uint8), np.diag([1e-5, 1e-5, 5e-5, 1]))
+    image.header.set_xyzt_units("mm")
+    nibabel.save(image, path)
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,23 @@ def test_keeps_the_first_columns():
 
 
 @pytest.mark.parametrize("axis, dim", [("z", 1), ("y", 2), ("x", 3)])
-def test_multiplies_an_existing_weight(axis, dim):
-    weight = torch.rand(1, 4, 4, 4)
-    data = {"label": torch.ones(1, 4, 4, 4, dtype=torch.uint8), "weight": weight.clone()}
-    out = LabelFractiond(fraction=0.5, axis=axis)(data)
-    assert torch.equal(out["weight"].narrow(dim, 0, 2), weight.narrow(dim, 0, 2))
-    assert not out["weight"].narrow(dim, 2, 2).any() and torch.equal(data["weight"], weight)
+@pytest.mark.parametrize("fraction", [0.5, 1.0])
+def test_the_weight_is_made_of_the_labelled_part_alone(axis, dim, fraction):
+    label = torch.randint(0, 4, (1, 4, 4, 4), dtype=torch.uint8)
+    given = []
+
+    def weighting(data):
+        given.append(data["label"])
+        return {**data, "weight": data["label"] + 0.5}
+
+    out = LabelFractiond(fraction=fraction, axis=axis, weighting=weighting)({"label": label})
+    labelled = round(4 * fraction)
+    part = label.narrow(dim, 0, labelled)
+    (seen,) = given
+    assert torch.equal(seen, part) and out["label"].dtype == torch.uint8
+    for name, expected in (("label", part), ("weight", part + 0.5)):
+        assert torch.equal(out[name].narrow(dim, 0, labelled), expected)
+        assert out[name].shape == label.shape and not out[name].narrow(dim, labelled, 4 - labelled).any()
 
 
 def test_at_least_one_column_and_all_of_them():
@@ -31,7 +42,7 @@ def test_at_least_one_column_and_all_of_them():
     assert set(everything) == {"label"} and everything["label"].sum() == 5
 
 
-@pytest.mark.parametrize("fraction", [-0.1, 1.01, float("nan")])
+@pytest.mark.parametrize("fraction", [-0.1, 1.01, float("nan"), "all"])
 def test_wrong_fractions(fraction):
     with pytest.raises(InputError, match="label_fraction"):
         LabelFractiond(fraction=fraction)

@@ -8,20 +8,20 @@ from crossem.errors import InputError
 from crossem.io import read_volume, write_volume
 from crossem.transforms import inference_postprocessing, inference_preprocessing, training_preprocessing
 
-WORKING = (40, 10, 10)
-FILE_SIZE = (40, 5, 5)
+WORKING_VOXEL_SIZE_ZYX_NM = (40, 10, 10)
+FILE_VOXEL_SIZE_ZYX_NM = (40, 5, 5)
 
 
 @pytest.fixture
 def item(tmp_path):
     rng = np.random.default_rng(0)
-    write_volume(tmp_path / "image.nii", rng.integers(0, 255, (1, 4, 20, 30), dtype=np.uint8), FILE_SIZE)
-    write_volume(tmp_path / "label.nii", rng.integers(0, 2, (1, 4, 20, 30), dtype=np.uint8), FILE_SIZE)
+    write_volume(tmp_path / "image.nii", rng.integers(0, 255, (1, 4, 20, 30), dtype=np.uint8), FILE_VOXEL_SIZE_ZYX_NM)
+    write_volume(tmp_path / "label.nii", rng.integers(0, 2, (1, 4, 20, 30), dtype=np.uint8), FILE_VOXEL_SIZE_ZYX_NM)
     return {"image": str(tmp_path / "image.nii"), "label": str(tmp_path / "label.nii")}
 
 
 def test_training_sees_image_and_label_on_the_working_grid(item):
-    out = training_preprocessing(WORKING, num_classes=2, label_fraction=0.2)(item)
+    out = training_preprocessing(WORKING_VOXEL_SIZE_ZYX_NM, num_classes=2, label_fraction=0.2)(item)
     assert out["image"].shape == out["label"].shape == out["weight"].shape == (1, 4, 10, 15)
     assert torch.equal(out["weight"][0, 0, 0], (torch.arange(15) < 3).float())
     assert out["image"].mean().item() == pytest.approx(0, abs=0.05)
@@ -30,20 +30,23 @@ def test_training_sees_image_and_label_on_the_working_grid(item):
 @pytest.mark.parametrize("fraction", [0, 0.2, 1])
 def test_an_item_without_a_label_needs_none(item, fraction):
     del item["label"]
-    out = training_preprocessing(WORKING, 2, fraction)(item)
+    out = training_preprocessing(WORKING_VOXEL_SIZE_ZYX_NM, 2, fraction)(item)
     assert "label" not in out and "weight" not in out
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.1, "all"])
 def test_a_fraction_out_of_range(fraction):
-    with pytest.raises(InputError, match=f"label_fraction is {fraction}: give a number from 0"):
-        training_preprocessing(WORKING, 2, fraction)
+    with pytest.raises(InputError, match=f"label_fraction is {fraction!r}: give a number, from 0 to 1"):
+        training_preprocessing(WORKING_VOXEL_SIZE_ZYX_NM, 2, fraction)
 
 
 def test_several_channels_are_refused_by_name(tmp_path, item):
     colour = np.random.default_rng(0).integers(0, 255, (3, 4, 20, 30), dtype=np.uint8)
-    write_volume(tmp_path / "colour.h5", colour, FILE_SIZE)
-    for way in (training_preprocessing(WORKING, 2), inference_preprocessing(WORKING)):
+    write_volume(tmp_path / "colour.h5", colour, FILE_VOXEL_SIZE_ZYX_NM)
+    for way in (
+        training_preprocessing(WORKING_VOXEL_SIZE_ZYX_NM, 2),
+        inference_preprocessing(WORKING_VOXEL_SIZE_ZYX_NM),
+    ):
         with pytest.raises(RuntimeError) as caught:  # Compose wraps it
             way({"image": str(tmp_path / "colour.h5")})
         assert isinstance(caught.value.__cause__, InputError)
@@ -51,7 +54,7 @@ def test_several_channels_are_refused_by_name(tmp_path, item):
 
 
 def test_back_on_the_files_grid_and_saved(tmp_path, item):
-    way = inference_preprocessing(WORKING, 2)
+    way = inference_preprocessing(WORKING_VOXEL_SIZE_ZYX_NM, 2)
     data = way(item)
     assert data["image"].shape == (1, 4, 10, 15) and data["label"].shape == (1, 4, 20, 30)
     object_ = (data["image"] > 0).float()
