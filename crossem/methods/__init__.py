@@ -10,7 +10,7 @@ from crossem.methods.parameters import parameter_groups
 from crossem.methods.record import TrainingRecord
 from crossem.methods.supervised import SupervisedIteration
 from crossem.methods.translation import TranslationIteration
-from crossem.methods.translation_stage import TranslationStage, check_no_target_labels
+from crossem.methods.translation_stage import SourceTranslation, TranslationStage, check_no_target_labels
 from crossem.methods.ynet import YNetIteration
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "ImageHistory",
     "Iteration",
     "LabelSpaceIteration",
+    "SourceTranslation",
     "StepOutput",
     "SupervisedIteration",
     "TrainingDivergedError",

@@ -13,7 +13,8 @@ class ImageHistory:
 
     Half of the images asked about come back as they are, for the other half an earlier one comes back and the new
     one takes its place (Shrivastava et al. 2017, section 2.3; 50 images in Zhu et al. 2017, section 4). Part of a
-    checkpoint; in a distributed run each process has its own, and those of the first are what is saved.
+    checkpoint; in a distributed run each process has its own, and those of the first are what is saved. The images
+    are kept on the CPU, where they are after a resume too.
 
     Args:
         size: images kept of each domain.
@@ -29,7 +30,7 @@ class ImageHistory:
         self.images: dict[str, list[Tensor]] = {}
 
     def query(self, domain: str, images: Tensor, generator: torch.Generator) -> Tensor:
-        """As many images of ``domain`` as given, some of them earlier ones.
+        """As many images of ``domain`` as given, some of them earlier ones, on the device of the given.
 
         Args:
             domain: whose buffer to use.
@@ -41,11 +42,11 @@ class ImageHistory:
         for image in images:
             replaced = int(torch.randint(2 * self.size, (), generator=generator))
             if len(kept) < self.size:
-                kept.append(image.clone())
+                kept.append(_on_cpu(image))
                 answer.append(image)
             elif replaced < self.size:
                 answer.append(kept[replaced].to(image.device))
-                kept[replaced] = image.clone()
+                kept[replaced] = _on_cpu(image)
             else:
                 answer.append(image)
         return torch.stack(answer)
@@ -55,3 +56,8 @@ class ImageHistory:
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         self.images = {domain: list(kept.unbind()) for domain, kept in state.items()}
+
+
+def _on_cpu(image: Tensor) -> Tensor:
+    """A copy, which does not keep the batch that the image is a part of."""
+    return image.to("cpu", copy=True)

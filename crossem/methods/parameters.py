@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import nn
 
+from crossem.checks import checked_number
+
 
 def parameter_groups(
     network: nn.Module, learning_rate: float, modules: Iterable[nn.Module] = (), modules_learning_rate: float = 1e-3
@@ -22,7 +24,12 @@ def parameter_groups(
         learning_rate: of the network.
         modules: discriminators, decoders ...; together one group. None may share parameters with ``network``.
         modules_learning_rate: of the modules.
+
+    Raises:
+        InputError: when a learning rate is negative, or no number.
     """
+    for rate in (learning_rate, modules_learning_rate):
+        checked_number("learning_rate", rate)
     groups = [
         {"params": [p for p in network.parameters() if p.requires_grad], "lr": learning_rate},
         {"params": [p for m in modules for p in m.parameters() if p.requires_grad], "lr": modules_learning_rate},

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import torch
+from ignite.engine import Engine, Events
 from monai.engines import SupervisedTrainer
 from torch import nn
 
+from crossem.checks import checked_number
 from crossem.errors import InputError
+from crossem.io import check_output_folder
 from crossem.methods.checkpoint import CHECKPOINT, Checkpoint, prepare_output_dir
 from crossem.networks import load_weights
+from crossem.transforms import normalize_slices, translate_slices
 
 logger = logging.getLogger(__name__)
+_NEEDED_BYTES = 600_000_000  # checkpoints of both stages; a new one is whole before the old one goes
 
 
 class TranslationStage:
@@ -22,6 +29,7 @@ class TranslationStage:
 
     Stage 2 writes into ``output_dir``, stage 1 into ``output_dir/translate``. Stage 1 runs unless a ``translator`` is
     given or, with ``resume``, it is finished. A run that was killed between the stages is resumed like any other.
+    What an earlier run left is moved away as the stage is built.
 
     Args:
         output_dir: of stage 2.
@@ -30,8 +38,14 @@ class TranslationStage:
         translator: ``model.pt`` of an earlier stage 1, in place of stage 1.
         resume: go on with the run in ``output_dir``.
 
+    Attributes:
+        is_done: whether the generator is trained; stage 1's trainer is needed only where it is not.
+        resumes_segmentation: whether stage 2 goes on from a checkpoint: not if the run to resume ended before the
+            first one.
+
     Raises:
-        InputError: when ``epochs`` is below 1.
+        InputError: when ``epochs`` is below 1; when there is no such translator, or it has another architecture;
+            when stage 1 should go on, and stage 2 has begun; when the disk is full.
     """
 
     def __init__(
@@ -42,83 +56,82 @@ class TranslationStage:
         translator: str | PathLike | None = None,
         resume: bool = False,
     ) -> None:
-        if epochs < 1:
-            raise InputError(f"translate_epochs is {epochs}: give 1 or more, or a translator to leave stage 1 out")
-        self.output_dir, self.folder = Path(output_dir), Path(output_dir) / "translate"
-        self.generator, self.epochs, self.translator, self.resume = generator, epochs, translator, resume
-        self.is_due: bool | None = None
-        self.is_learned = self.was_used_early = False
-
-    def begin(self, *stage_2: object) -> None:
-        """Find out what is to do, load a generator that is there, and move away what an earlier run left.
-
-        Args:
-            stage_2: parts of stage 2 that check their options when they are built, so that a wrong one stops
-                the run before stage 1 and not hours later.
-
-        Raises:
-            InputError: when there is no such translator, or it has another architecture; when stage 1 should go
-                on, and stage 2 has begun; when stage 2's volumes are translated already, by random weights.
-        """
-        if self.was_used_early:
-            raise InputError("train#dataset was built before there was a translator: start anew, and run first")
-        self.is_due = self.translator is None and self._epochs_left() > 0
-        if not self.is_due:
-            self._load(self.translator or self.folder / "model.pt")
-        _wait_for_all()  # nobody may write before everybody has looked
-        if self.is_due and _is_first():
-            prepare_output_dir(self.output_dir, self.resume)
+        checked_number("translate_epochs", epochs, minimum=1)
+        self.output_dir, self.folder, self.generator = Path(output_dir), Path(output_dir) / "translate", generator
+        has_checkpoint = (self.output_dir / CHECKPOINT).is_file()
+        self.resumes_segmentation = resume and (translator is not None or has_checkpoint)
+        self.is_done = translator is not None or (resume and self._is_finished(epochs, has_checkpoint))
+        if self.is_done:
+            self._load(translator or self.folder / "model.pt")
+        _wait_for_all()  # nobody may move a run before everybody has looked
+        if not self.is_done and _is_first():
+            prepare_output_dir(self.output_dir, resume)
+            check_output_folder(self.output_dir, _NEEDED_BYTES)
         _wait_for_all()
 
     def learn(self, trainer: SupervisedTrainer | None) -> None:
         """Run stage 1.
 
         Args:
-            trainer: of stage 1; None where it is not due, and thus not built.
+            trainer: of stage 1; None where it is done, and the trainer thus not built.
         """
         if trainer is not None:
             trainer.run()
-            self.is_learned = True
-        _wait_for_all()  # only the first process writes what the next stage may look for
+            self.is_done = True
 
-    def note_use(self) -> None:
-        """For what translates with ``generator`` as it is built: a warning if that has random weights still.
+    def write(self, saving: Callable, items: Sequence[Mapping[str, Any]]) -> None:
+        """Apply a transform that saves to datalist items, in the first process of a distributed run."""
+        if _is_first():
+            for item in items:
+                saving(item)
 
-        No error, as MONAI's check of a bundle's properties builds everything; ``begin`` refuses to go on after it.
-        """
-        if not self.is_learned:
-            self.was_used_early = True
-            logger.warning("slices are translated by an untrained generator: run stage 1 first, or give a translator")
-
-    @property
-    def resumes_segmentation(self) -> bool:
-        """Whether stage 2 goes on from a checkpoint: not if the run to resume ended before its first one."""
-        return self.resume and (self.translator is not None or (self.output_dir / CHECKPOINT).is_file())
-
-    def _epochs_left(self) -> int:
-        own, after = self.folder / CHECKPOINT, self.output_dir / CHECKPOINT
-        if not self.resume:
-            return self.epochs
-        if after.is_file() and not own.is_file():
+    def _is_finished(self, epochs: int, has_begun_stage_2: bool) -> bool:
+        """Whether the run to resume has done stage 1."""
+        after = self.output_dir / CHECKPOINT
+        if has_begun_stage_2 and not (self.folder / CHECKPOINT).is_file():
             raise InputError(f"resume: {after} was trained with a translator; give the same one as translator")
         done = Checkpoint(self.folder, {}, resume=True).saved["epoch"]
-        if after.is_file() and done < self.epochs:
+        if has_begun_stage_2 and done < epochs:
             raise InputError(
-                f"translate_epochs is {self.epochs}, and {after} is trained on the translations of {done} already: "
+                f"translate_epochs is {epochs}, and {after} is trained on the translations of {done} already: "
                 f"resume with translate_epochs {done}, or start anew without resume"
             )
-        return max(0, self.epochs - done)
+        return done >= epochs
 
     def _load(self, path: str | PathLike) -> None:
         try:
-            load_weights(self.generator, path)
+            load_weights(self.generator, path, options="generator_channels and residual_blocks")
         except InputError as error:
-            raise InputError(
-                f"translator: {error}; it has to be the model.pt of a stage 1 with the same generator_channels and "
-                "residual_blocks"
-            ) from error
-        self.is_learned = True
+            raise InputError(f"translator: {error}") from error
         logger.info("slices are translated by %s", path)
+
+
+class SourceTranslation:
+    """Handler of stage 2's trainer: as it starts, its source images are translated, and normalised again.
+
+    Labels stay, as nothing moves. Not done in the preprocessing, so that all of stage 2 can be built, and its options
+    checked, before stage 1 runs.
+
+    Args:
+        stage: stage 1, with the generator.
+
+    Raises:
+        InputError: when stage 2 starts and the generator is not trained.
+    """
+
+    def __init__(self, stage: TranslationStage) -> None:
+        self.stage, self.is_done = stage, False
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self._translate)
+
+    def _translate(self, engine: SupervisedTrainer) -> None:
+        if not self.stage.is_done:
+            raise InputError("there is no translator yet: run stage 1 before stage 2, or give a translator")
+        if not self.is_done:
+            for volume in engine.data_loader.dataset.domains["source"].volumes:
+                volume["image"] = normalize_slices(translate_slices(volume["image"], self.stage.generator))
+        self.is_done = True
 
 
 def check_no_target_labels(label_fraction: float) -> None:

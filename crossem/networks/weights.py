@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from crossem.errors import InputError
 from crossem.networks.unet import AnisotropicUNet
 
 _CLASSIFIER = "decoder.head."  # names of the last layer's weights, which alone depend on the classes
+_SEGMENTATION_OPTIONS = "working voxel size, roi_size_zyx, channels and classes"
 
 
 def load_torch_file(path: str | PathLike) -> Any:
@@ -29,14 +31,20 @@ def load_torch_file(path: str | PathLike) -> Any:
         ) from error
 
 
-def load_weights(network: AnisotropicUNet, path: str | PathLike, new_classifier: bool = False) -> AnisotropicUNet:
-    """Load a plain state_dict (``model.pt``) into ``network`` and return it.
+def load_weights(
+    network: nn.Module,
+    path: str | PathLike,
+    new_classifier: bool = False,
+    options: str = _SEGMENTATION_OPTIONS,
+) -> None:
+    """Load a plain state_dict (``model.pt``) into ``network``.
 
     Args:
         network: gets the weights.
         path: of the file.
         new_classifier: leave the network's last layer (1 x 1 x 1, features to classes) as it is, so that the file may
             be of other classes (Roy and Chakraborty, section 5.2).
+        options: what the network's architecture depends on, for the error message.
 
     Raises:
         InputError: when the file is missing or unreadable, or belongs to another architecture.
@@ -48,23 +56,23 @@ def load_weights(network: AnisotropicUNet, path: str | PathLike, new_classifier:
     if new_classifier and isinstance(state, dict):
         state |= {name: value for name, value in own.items() if name.startswith(_CLASSIFIER)}
     if mismatch := _first_mismatch(own, state):
-        raise InputError(f"checkpoint {path} belongs to another architecture: {mismatch}")
+        raise InputError(
+            f"checkpoint {path} belongs to another architecture, {mismatch}: give one of the same {options}"
+        )
     network.load_state_dict(state)
-    return network
 
 
 def _first_mismatch(own: dict[str, torch.Tensor], given: object) -> str | None:
-    """The first difference between two state_dicts in words, or None."""
+    """The first difference between two state_dicts in words ("as ..."), or None."""
     if not isinstance(given, dict) or not all(isinstance(v, torch.Tensor) for v in given.values()):
-        return "it is not a plain state_dict (use model.pt, not checkpoint.pt)"
+        return "as it is no plain state_dict (checkpoint.pt is none, model.pt is one)"
     for name in sorted(own.keys() | given.keys()):
         if name not in given:
-            return f"it lacks {name}; train it with the same network_def"
+            return f"as it lacks {name}"
         if name not in own:
-            return f"it has {name}, which this network lacks; use the config it was trained with"
+            return f"as it has {name}, which this network lacks"
         if own[name].shape != given[name].shape:
-            shapes = f"{tuple(given[name].shape)} there, {tuple(own[name].shape)} here"
-            return f"{name} is {shapes}; use the same voxel size, roi_size_zyx, channels and classes"
+            return f"as {name} is {tuple(given[name].shape)} there, {tuple(own[name].shape)} here"
     return None
 
 

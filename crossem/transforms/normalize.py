@@ -13,11 +13,12 @@ from crossem.checks import checked_number
 from crossem.errors import InputError
 from crossem.transforms._tensors import like, plain
 
+INTENSITY_LIMIT = 4.0  # a normalised slice is within -4 ... 4
 _PERCENTILE_PIXELS = 1 << 16  # percentiles come from a regular subgrid of about this many pixels
 
 
 def normalize_slices(
-    volume: torch.Tensor, percentiles: Sequence[float] = (1.0, 99.0), limit: float = 4.0
+    volume: torch.Tensor, percentiles: Sequence[float] = (1.0, 99.0), limit: float = INTENSITY_LIMIT
 ) -> torch.Tensor:
     """
     Give every z slice mean 0 and standard deviation 1, taken over intensities clipped to two percentiles.
@@ -63,7 +64,7 @@ class NormalizeSlicesd(MapTransform):
         self,
         keys: KeysCollection,
         percentiles: Sequence[float] = (1.0, 99.0),
-        limit: float = 4.0,
+        limit: float = INTENSITY_LIMIT,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)

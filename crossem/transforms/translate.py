@@ -10,13 +10,10 @@ from monai.config import KeysCollection
 from monai.inferers import sliding_window_inference
 from monai.transforms import MapTransform
 from torch import Tensor, nn
-from torch.nn import functional
 
 from crossem.transforms._tensors import like, plain
 
 _WINDOW = 512  # pixels; larger slices are translated in windows of it, blended where they overlap
-_STRIDE = 4  # of the generator
-_SMALLEST_SIDE = 8  # that the generator takes
 
 
 @torch.no_grad()
@@ -24,26 +21,22 @@ def translate_slices(volume: Tensor, generator: nn.Module) -> Tensor:
     """
     Apply a generator to every z slice.
 
-    Slices of any size are taken: they are padded to what the generator needs, and those above 512 pixels go
-    through it in overlapping windows, so that the memory needed does not grow with the slice.
+    Slices above 512 pixels go through it in overlapping windows, so that the memory needed does not grow with them.
 
     Args:
         volume: (1, Z, Y, X), normalised per slice.
-        generator: maps (N, 1, Y, X) to the same shape, such as `crossem.networks.SliceGenerator`.
+        generator: maps (N, 1, Y, X) of any size to the same shape, such as `crossem.networks.SliceGenerator`.
 
     Returns:
         (1, Z, Y, X) float32 on the volume's device.
     """
     device = next(generator.parameters()).device
-    height, width = volume.shape[2:]
-    padded = [max(_SMALLEST_SIDE, -(-n // _STRIDE) * _STRIDE) for n in (height, width)]
-    window = [min(n, _WINDOW) for n in padded]
+    window = [min(n, _WINDOW) for n in volume.shape[2:]]
     translated = []
     for slice_in in volume[0]:
         x = slice_in.float().to(device)[None, None]
-        x = functional.pad(x, (0, padded[1] - width, 0, padded[0] - height), mode="replicate")
         y = sliding_window_inference(x, window, 1, generator, overlap=0.25, mode="gaussian")
-        translated.append(y[0, 0, :height, :width].float().to(volume.device))
+        translated.append(y[0, 0].float().to(volume.device))
     return torch.stack(translated)[None]
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from crossem.errors import InputError
 from crossem.methods import ImageHistory
@@ -47,6 +48,16 @@ def test_a_loaded_history_goes_on_as_the_saved_one(tmp_path):
     resumed.load_state_dict(torch.load(tmp_path / "history.pt", weights_only=True))
     for step in range(4, 9):
         assert query(history, 10 * step, 3, step) == query(resumed, 10 * step, 3, step)
+
+
+def test_a_resume_on_another_device_goes_on():
+    """Shapes and devices only, and a device that needs no driver to be named, so that this runs everywhere."""
+    history = ImageHistory(5)
+    with FakeTensorMode():
+        saved, new = torch.empty(4, 1, 2, 2), torch.empty(20, 1, 2, 2, device="mps")
+    history.load_state_dict({"target": saved})
+    assert history.query("target", new, torch.Generator().manual_seed(0)).device.type == "mps"
+    assert history.state_dict()["target"].device.type == "cpu"
 
 
 def test_an_empty_buffer_is_refused():

@@ -1,11 +1,15 @@
 """Which stage of translate-then-segment is due, and with what generator the second one begins."""
 
+import numpy as np
 import pytest
 import torch
+from ignite.engine import Engine
 
+from crossem.data import PatchDataset, training_loader
 from crossem.errors import InputError
-from crossem.methods import TranslationStage, check_no_target_labels
+from crossem.methods import SourceTranslation, TranslationStage, check_no_target_labels
 from crossem.networks import SliceGenerator
+from crossem.transforms import em_augmentation
 
 
 class Stage1:
@@ -26,9 +30,20 @@ def leave(folder, epochs, generator=None):
 
 
 def begun(output_dir, epochs=2, generator=None, **options):
-    stage = TranslationStage(output_dir, generator or SliceGenerator(4, 1), epochs, **options)
-    stage.begin()
-    return stage
+    return TranslationStage(output_dir, generator or SliceGenerator(4, 1), epochs, **options)
+
+
+def stage_2(stage, volume):
+    """What stage 2 has of its source volume and label when it is trained."""
+    label = torch.randint(2, volume.shape)
+    dataset = PatchDataset([{"image": volume, "label": label}], dict, (1, 32, 32), em_augmentation(0))
+    engine = Engine(lambda engine, batch: None)
+    engine.data_loader = training_loader(1, 1, source=dataset)
+    SourceTranslation(stage).attach(engine)
+    for _ in range(2):  # the second run finds translated volumes
+        engine.run(engine.data_loader)
+    assert torch.equal(dataset.volumes[0]["label"], label)
+    return dataset.volumes[0]["image"]
 
 
 def loaded(stage, path):
@@ -36,37 +51,42 @@ def loaded(stage, path):
     return all(torch.equal(value, saved[name]) for name, value in stage.generator.state_dict().items())
 
 
-def test_a_new_run_learns_first(tmp_path, caplog):
+def test_a_new_run_learns_first(tmp_path):
     stage, trainer = begun(tmp_path / "run"), Stage1(tmp_path / "run", 2)
-    assert stage.is_due and not stage.resumes_segmentation
+    assert not stage.is_done and not stage.resumes_segmentation
     stage.learn(trainer)
-    stage.note_use()
-    assert trainer.runs == 1 and "untrained" not in caplog.text
+    assert trainer.runs == 1 and stage.is_done
 
 
-def test_a_use_of_random_weights_is_told_and_no_run_goes_on_with_it(tmp_path, caplog):
-    stage = TranslationStage(tmp_path / "run", SliceGenerator(4, 1), 2)
-    stage.note_use()
-    assert "translated by an untrained generator" in caplog.text
-    with pytest.raises(InputError, match="train#dataset was built before there was a translator"):
-        stage.begin()
+def test_stage_2_is_trained_on_translated_volumes_normalised_again(tmp_path):
+    stage, volume = begun(tmp_path / "run"), torch.randn(1, 2, 40, 36)
+    stage.learn(Stage1(tmp_path / "run", 2))
+    with torch.no_grad():
+        slices = [stage.generator(s[None, None])[0, 0].numpy() for s in volume[0]]
+    low_high = [np.percentile(s, (1, 99)) for s in slices]
+    clipped = [s.clip(*ends) for s, ends in zip(slices, low_high, strict=True)]
+    expected = [((s - c.mean()) / c.std()).clip(-4, 4) for s, c in zip(slices, clipped, strict=True)]
+    assert np.allclose(stage_2(stage, volume)[0], expected, atol=0.02)
+
+
+def test_stage_2_without_a_translator_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no translator yet: run stage 1"):
+        stage_2(begun(tmp_path / "run"), torch.randn(1, 1, 32, 32))
 
 
 def test_a_given_translator_takes_the_place_of_stage_1(tmp_path):
     leave(tmp_path / "earlier", 1)
     stage = begun(tmp_path / "run", translator=tmp_path / "earlier" / "model.pt")
     stage.learn(None)
-    stage.note_use()
-    assert not stage.was_used_early
-    assert not stage.is_due and loaded(stage, tmp_path / "earlier" / "model.pt")
+    assert stage.is_done and loaded(stage, tmp_path / "earlier" / "model.pt")
 
 
 def test_an_unfinished_stage_1_goes_on_and_a_finished_one_does_not(tmp_path):
     leave(tmp_path / "run" / "translate", 1)
-    assert begun(tmp_path / "run", 2, resume=True).is_due
+    assert not begun(tmp_path / "run", 2, resume=True).is_done
     leave(tmp_path / "run" / "translate", 2)
     stage = begun(tmp_path / "run", 2, resume=True)
-    assert not stage.is_due and loaded(stage, tmp_path / "run" / "translate" / "model.pt")
+    assert stage.is_done and loaded(stage, tmp_path / "run" / "translate" / "model.pt")
     assert not stage.resumes_segmentation  # killed between the stages
 
 
@@ -120,7 +140,7 @@ def test_wrong_translators_are_refused(tmp_path):
 
 
 def test_no_epochs_are_refused(tmp_path):
-    with pytest.raises(InputError, match="translate_epochs is 0: .*translator"):
+    with pytest.raises(InputError, match="translate_epochs is 0: give a number, 1 or more"):
         TranslationStage(tmp_path, SliceGenerator(4, 1), 0)
 
 

@@ -36,12 +36,33 @@ def test_a_translation_keeps_the_shape_and_the_range():
     assert generator(x).abs().max().item() == pytest.approx(4, abs=1e-3)
 
 
-def test_an_untrained_generator_makes_no_checkerboard():
+@pytest.mark.parametrize("size", [(37, 53), (5, 9), (1, 8)])
+def test_slices_of_any_size_keep_it(size):
+    x = torch.randn(2, 1, *size)
+    y = SliceGenerator(4, 1)(x)
+    assert y.shape == x.shape and torch.isfinite(y).all()
+
+
+def test_what_pads_a_slice_changes_it_as_a_continued_border_would():
+    generator, x = SliceGenerator(4, 1), torch.randn(1, 1, 8, 10)
+    continued = torch.cat([x, x[..., -1:], x[..., -1:]], dim=-1)
+    assert torch.equal(generator(x), generator(continued)[..., :10])
+
+
+def test_pixel_shuffling_leaves_no_checkerboard():
+    """Whatever the weights are: constant features stay constant through the decoder."""
     generator = SliceGenerator(8, 1)
-    up = generator.decoder[:2](torch.randn(1, 32, 6, 6))
+    up = generator.decoder[:2](torch.randn(1, 32, 1, 1).expand(-1, -1, 6, 6))
     assert up.shape == (1, 16, 12, 12)
-    assert torch.equal(up, up[..., ::2, ::2].repeat_interleave(2, dim=2).repeat_interleave(2, dim=3))
-    assert up[0].flatten(1).unique(dim=0).shape[0] == 16
+    inside = up[..., 1:, 1:]  # the first row and column are repeated for the mean
+    assert torch.allclose(inside, inside[..., :1, :1].expand_as(inside), atol=1e-5)
+
+
+def test_a_generator_without_a_change_is_the_identity():
+    generator = SliceGenerator(4, 1)
+    nn.init.zeros_(generator.decoder[-1].weight)
+    x = 3.9 * torch.rand(1, 1, 16, 16) - 1.9
+    assert torch.allclose(generator(x), x, atol=1e-4)
 
 
 def test_slices_do_not_see_each_other():
@@ -79,7 +100,7 @@ def test_the_network_translates_source_to_target():
         (lambda: CycleGAN(8, 1, 0), "discriminator_channels is 0"),
         (
             lambda: checked_slice_patch([1, 30, 64]),
-            r"translate_roi_size_zyx is \[1, 30, 64\]: .*multiples of 4 from 32",
+            r"translate_roi_size_zyx is \[1, 30, 64\]: .*at least 32",
         ),
         (lambda: checked_slice_patch([0, 64, 64]), "translate_roi_size_zyx"),
         (lambda: checked_slice_patch([64, 64]), "translate_roi_size_zyx"),
@@ -92,6 +113,6 @@ def test_wrong_options_are_named(make, message):
 
 def test_a_patch_that_passes_the_check_goes_through_both():
     network = CycleGAN(4, 1, 4)
-    _, y, x = checked_slice_patch([1, 32, 36])
+    _, y, x = checked_slice_patch([1, 32, 37])
     slices = torch.randn(1, 1, y, x)
     assert torch.isfinite(network.discriminate("source", network(slices))).all()

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 
 from crossem.errors import InputError
 from crossem.networks import AnisotropicUNet, freeze_encoder_levels, load_weights, plan_unet, prepare_network
@@ -41,9 +42,15 @@ def test_truncated_checkpoint(tmp_path):
 @pytest.mark.parametrize("other", [build(channels=(8, 8, 8, 8)), build(out_channels=4), build(channels=(4, 8, 8))])
 def test_checkpoint_of_another_architecture(tmp_path, other):
     torch.save(other.state_dict(), tmp_path / "model.pt")
-    with pytest.raises(InputError, match="another architecture") as error:
+    with pytest.raises(InputError, match="another architecture.*give one of the same working voxel size") as error:
         load_weights(build(), tmp_path / "model.pt")
     assert "\n" not in str(error.value)
+
+
+def test_the_remedy_fits_the_network(tmp_path):
+    torch.save(nn.Linear(3, 2).state_dict(), tmp_path / "model.pt")
+    with pytest.raises(InputError, match=r"weight is \(2, 3\) there, \(2, 4\) here: give one of the same width"):
+        load_weights(nn.Linear(4, 2), tmp_path / "model.pt", options="width")
 
 
 def test_full_checkpoint_is_not_a_model(tmp_path):
