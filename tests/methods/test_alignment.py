@@ -176,5 +176,5 @@ def test_a_wrong_value_is_one_line(arguments, message):
 
 
 def test_a_ramp_without_steps():
-    with pytest.raises(InputError, match="ramp_steps is 0: give 1 or more"):
+    with pytest.raises(InputError, match="ramp_steps is 0: give a number, 1 or more"):
         losses(False, ramp_steps=0)
