@@ -117,12 +117,15 @@ def target_items(datalist: dict[str, Any], label_fraction: float) -> list[dict[s
 
     Raises InputError when there are no such items, or `label_fraction` is above 0 and they have no labels.
     """
-    try:
-        return datalist_items(datalist, "target", "training", labelled=label_fraction > 0)
-    except InputError as error:
-        if label_fraction > 0 and datalist.get("target", {}).get("training"):
-            raise InputError(f"label_fraction is {label_fraction}, give 0 to use no target labels: {error}") from error
-        raise
+    items = datalist_items(datalist, "target", "training", labelled=False)
+    if label_fraction == 0:
+        return items
+    if not all("label" in item for item in datalist["target"]["training"]):
+        raise InputError(
+            f"label_fraction is {label_fraction}, give 0 to use no target labels: items of target.training in datalist "
+            f"{datalist.get('name', 'datalist')} have no label"
+        )
+    return datalist_items(datalist, "target", "training")
 
 
 def validation_domain(datalist: dict[str, Any]) -> Domain:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from monai.engines import SupervisedTrainer
 from torch import Tensor, nn
@@ -14,6 +16,8 @@ from crossem.methods.average import WeightAverage
 from crossem.methods.iteration import Batch, Iteration, StepOutput
 from crossem.methods.supervised import segmentation_loss, target_segmentation
 from crossem.networks.gradient_reversal import gradient_reversal
+
+logger = logging.getLogger(__name__)
 
 
 class LabelSpaceIteration(Iteration):
@@ -71,6 +75,9 @@ class LabelSpaceIteration(Iteration):
 
     def losses(self, engine: SupervisedTrainer, batch: Batch) -> StepOutput:
         source, target = batch["source"], batch["target"]
+        steps = engine.state.max_epochs * engine.state.epoch_length
+        if engine.state.iteration == 1 and steps <= self.warmup_steps:
+            logger.warning("%d steps are no more than warmup_steps, %d: nothing is adapted", steps, self.warmup_steps)
         reversal = self.reversal if engine.state.iteration > self.warmup_steps else 0.0
         logits = target_logits = engine.inferer(target["image"], engine.network)
         terms = target_segmentation(engine, target_logits, target)

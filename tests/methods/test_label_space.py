@@ -46,7 +46,7 @@ def build(seed=0, learning_rate=0.01, **options):
         inferer=SimpleInferer(),
         loss_function=WeightedCrossEntropyDice(),
         optimizer=torch.optim.AdamW(parameter_groups(network, learning_rate, [discriminator], 0.01)),
-        state=SimpleNamespace(iteration=1, device=torch.device("cpu"), output=None),
+        state=SimpleNamespace(iteration=1, max_epochs=1, epoch_length=1000, device=torch.device("cpu"), output=None),
         scaler=None,
         amp=False,
         fire_event=lambda event: None,
