@@ -160,6 +160,10 @@ def test_network_makes_what_the_metadata_says(bundle, monai_bundle):
     )  # fmt: skip
 
 
+def test_every_bundle_ships_weights_of_its_own():
+    assert len({(ROOT / "bundles" / name / "models/model.pt").read_bytes() for name in BUNDLES}) == len(BUNDLES)
+
+
 def test_shipped_weights_fit_the_network(bundle):
     parser = ConfigParser()
     parser.read_config(str(bundle / "configs/inference.json"))

@@ -23,18 +23,34 @@ def data(tmp_path_factory):
     if not (ON_DISK / "vnc").is_dir():
         pytest.skip(f"no real data in {ROOT / 'data'} nor in {ON_DISK}; see the README for fetching it")
     root = tmp_path_factory.mktemp("data")
-    command = ["tools/fetch_datasets.py", "get", "epfl_hippocampus", "vnc", "--from", ON_DISK, "--root", root]
+    command = [
+        "tools/fetch_datasets.py",
+        "get",
+        "epfl_hippocampus",
+        "vnc",
+        "fibsem_medulla",
+        "--from",
+        ON_DISK,
+        "--root",
+        root,
+    ]
     subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, check=True)
     return root
 
 
-def test_shipped_weights_score_on_vnc_what_the_docs_say(data, monai_bundle, tmp_path):
-    files = str([f"{CONFIGS}/train.json", f"{CONFIGS}/evaluate.json"])
+@pytest.mark.parametrize("bundle", sorted(p.name for p in (ROOT / "bundles").iterdir() if (p / "models").is_dir()))
+def test_shipped_weights_score_on_vnc_what_the_docs_say(bundle, data, monai_bundle, tmp_path):
+    metrics = json.loads((ROOT / "bundles" / bundle / "configs/metadata.json").read_text())["eval_metrics"]
+    kind = "vnc_validation_{}iou_without_vnc_labels"
+    is_boundary = kind.format("boundary_") in metrics
+    pair, expected = ("fibsem_to_vnc", "boundary_") if is_boundary else ("epfl_to_vnc", "")
+    files = str([f"bundles/{bundle}/configs/{name}.json" for name in ("train", "evaluate")])
     monai_bundle(
-        "run", "evaluating", "--config_file", files, "--datalist", data / "epfl_to_vnc.json", "--output_dir", tmp_path
+        "run", "evaluating", "--config_file", files, "--datalist", data / f"{pair}.json", "--output_dir", tmp_path
     )
-    scores = json.loads((tmp_path / "scores.json").read_text())["scores"]
-    assert scores["iou_mitochondria"] == pytest.approx(0.37, abs=0.02)
+    report = json.loads((tmp_path / "scores.json").read_text())
+    assert "vnc" in report["images"][0]
+    assert report["scores"]["mean_iou"] == pytest.approx(metrics[kind.format(expected)], abs=0.02)
 
 
 def test_a_slice_folder_without_labels_is_segmented(data, monai_bundle, tmp_path):
