@@ -24,9 +24,9 @@ class LabelSpaceIteration(Iteration):
     """The target's segmentations are made to look like the source's label maps (Roy and Chakraborty, section 4.3).
 
     A discriminator learns to call label maps of the source true (their loss L2) and segmentations of the target
-    false (L3); the network is trained to raise L3, by gradient reversal. Their L1, the source's segmentation loss,
-    "is no longer used" at ``source_weight`` 0: the source's images are then not looked at, and the network is held
-    by nothing but its start, which has to be a trained one.
+    false (L3); the network is trained to raise L3, by gradient reversal. Their L1, the source's segmentation loss, is
+    left out as there at ``source_weight`` 0: the source's images are then not looked at, and the network is held by
+    nothing but its start, which has to be a trained one.
 
     The discriminator sees one-hot maps of both. Probabilities are never as crisp as labels, which is the first thing
     that a discriminator of them learns; so the target's maps are one-hot in the forward pass, and pass the gradient
