@@ -63,6 +63,8 @@ def test_four_classes_are_scored_and_segmented(monai_bundle, four_classes, phant
     monai_bundle("run", "evaluating", "--config_file", files, *datalist, *options, tmp_path / "scores")
     scores = json.loads((tmp_path / "scores" / "scores.json").read_text())["scores"]
     assert 0 <= scores["mean_iou"] <= 1
+    assert 0 <= scores["adapted_rand_error"] <= 1 and "instance_f1_mitochondria" in scores
+    assert not {"instance_f1_glia", "instance_f1_cytoplasm"} & scores.keys()
     image = load_datalist(phantom)["target"]["test"][0]["image"]
     monai_bundle(
         "run", "inference", "--config_file", CONFIGS / "inference.json", "--num_classes", 4,

@@ -37,6 +37,8 @@ BASES = {"em_boundary_segmentation/conditional.json": ("adapt.json",)}
 DIFFERING_KEYS = {
     "em_boundary_segmentation": {"working_voxel_size_zyx_nm", "roi_size_zyx", "window_size_zyx", "num_classes"},
 }
+INSTANCE_SCORES = tuple(f"instance_{metric}_mitochondria" for metric in ("f1", "precision", "recall"))
+PARTITION_SCORES = ("adapted_rand_error", *(f"variation_of_information{part}" for part in ("", "_split", "_merge")))
 META_SCHEMA = ROOT / "tests" / "bundles" / "meta_schema.json"
 
 
@@ -231,6 +233,8 @@ def test_evaluating_writes_the_scores(bundle, data, trained, monai_bundle, tmp_p
     report = json.loads((tmp_path / "new/scores.json").read_text())
     assert report["checkpoint"].endswith("model.pt") and len(report["images"]) == 1
     assert 0 <= report["scores"]["mean_iou"] <= 1
+    of_class = {"em_boundary_segmentation": {*PARTITION_SCORES}}.get(bundle.name, {*INSTANCE_SCORES})
+    assert report["scores"].keys() & {*PARTITION_SCORES, *INSTANCE_SCORES} == of_class
 
 
 def test_inference_keeps_grid_voxel_size_and_orientation(bundle, monai_bundle, tmp_path):
