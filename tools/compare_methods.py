@@ -1,87 +1,146 @@
-"""Unsupervised methods next to source-only: one network, data, seed and number of steps; scores on the target.
+"""Compare methods: run every method, seed and label fraction of a spec, score the target, write the report.
 
-A finished run is not repeated, a stopped one goes on from its checkpoint.
+A finished run is not repeated, a stopped one goes on from its checkpoint: type the same command again.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import json
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from bundle_runs import finished, run, write_json
+from tqdm import tqdm
 
+from crossem import InputError
+from crossem.comparison import (
+    METRIC,
+    Machine,
+    Run,
+    RunEnded,
+    check_histories,
+    comparison_document,
+    data_facts,
+    execute,
+    find_datalist,
+    find_machine,
+    git_commit,
+    load_spec,
+    locked,
+    plan_runs,
+    selected_runs,
+    shown_runs,
+    shown_volumes,
+    versions,
+    with_seeds,
+    write_json,
+)
 from crossem.io import check_output_folder
+from crossem.report.comparison import write_report
+
+SPECS = Path(__file__).with_name("specs")
+DONE, FAILED, INTERRUPTED = 0, 1, 130
 
 
-class Method(NamedTuple):
-    """How a method is run: its bundle, the overlays of train.json, and options.
-
-    Options may name {epochs} and {work_dir}, the folder of all runs.
-    """
-
-    bundle: str
-    overlays: tuple[str, ...] = ()
-    options: dict[str, str] = {}
-
-
-METHODS = {
-    "source-only": Method("em_unet_finetune_segmentation"),
-    "dann": Method("em_dann_segmentation"),
-    "mmd": Method("em_dann_segmentation", ("mmd.json",)),
-    "coral": Method("em_dann_segmentation", ("coral.json",)),
-    "entropy": Method("em_dann_segmentation", ("entropy.json",), {"alignment": "none"}),
-    "ynet": Method("em_ynet_segmentation"),
-    "cyclegan": Method("em_cyclegan_segmentation", options={"translate_epochs": "{epochs}"}),
-    "cyclegan-align": Method(  # after cyclegan, whose translator it takes
-        "em_cyclegan_segmentation", ("align.json",), {"translator": "{work_dir}/cyclegan/translate/model.pt"}
-    ),
-}
+def main() -> int:
+    arguments = _parser().parse_args()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that children are stopped
+    try:
+        return _compare(arguments)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", file=sys.stderr)
+        return INTERRUPTED
 
 
-def outcome(method: Method, common: dict[str, object], split: str, folder: Path) -> dict[str, Any]:
-    """Train and evaluate one method: its command, seconds, last losses, and scores on the target."""
-    given = {"epochs": common["epochs"], "work_dir": folder.parent}
-    options = common | {key: value.format(**given) for key, value in method.options.items()}
-    known = finished(folder / "result.json", options)
-    if known is None:
-        command = run(method.bundle, "training", ("train.json", *method.overlays), options, folder)
-        last = list(csv.DictReader((folder / "log.csv").open()))[-1]
-        log = {name: value for name, value in last.items() if not name.startswith("validation_")}
-        evaluation = {"datalist": common["datalist"], "domain": "target", "split": split}
-        evaluation["checkpoint"] = folder / "model.pt"
-        run(method.bundle, "evaluating", ("train.json", "evaluate.json"), evaluation, folder / "evaluation")
-        scores = json.loads((folder / "evaluation" / "scores.json").read_text())["scores"]
-        known = {"command": command, "options": {k: str(v) for k, v in options.items()}, "scores": scores, "log": log}
-        write_json(known, folder / "result.json")
-    return known
-
-
-def main() -> None:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("methods", nargs="*", default=list(METHODS), help=f"of {', '.join(METHODS)}")
-    parser.add_argument("--datalist", type=Path, required=True)
-    parser.add_argument("--split", default="validation", help="of the target, scored")
-    parser.add_argument("--epochs", type=int, default=10, help="of each run, of 50 steps")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--options", nargs="*", default=[], metavar="KEY=VALUE", help="more options of every training")
-    parser.add_argument("--work_dir", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--output", type=Path, required=True, help="results JSON")
-    arguments = parser.parse_args()
-    if unknown := set(arguments.methods) - METHODS.keys():
-        parser.error(f"unknown method {', '.join(sorted(unknown))}: give any of {', '.join(METHODS)}")
+    parser.add_argument("spec", help=f"one of {_shipped()}, or the path of a YAML file")
+    parser.add_argument("--work_dir", type=Path, help="folder of the runs (default: runs/NAME of the spec)")
+    parser.add_argument("--output", type=Path, default=Path("docs/results"), help="folder of the report")
+    parser.add_argument("--methods", nargs="+", help="only these, and those that they need")
+    parser.add_argument("--seeds", nargs="+", type=int, help="only these; more than the spec has can be given")
+    parser.add_argument("--jobs", type=int, help="runs at once (default: one a GPU, or one on the CPU)")
+    return parser
 
-    check_output_folder(arguments.output.parent)
-    common = {"datalist": arguments.datalist, "epochs": arguments.epochs, "seed": arguments.seed}
-    common |= {"val_interval": arguments.epochs} | dict(option.split("=", 1) for option in arguments.options)
-    results = json.loads(arguments.output.read_text()) if arguments.output.is_file() else {}
-    for name in arguments.methods:
-        results[name] = outcome(METHODS[name], common, arguments.split, arguments.work_dir / name)
-        write_json(results, arguments.output)
-        print(f"{name}: target {arguments.split} IoU {results[name]['scores']['mean_iou']:.3f}", flush=True)
+
+def _find_spec(name: str) -> Path:
+    shipped = SPECS / f"{name}.yaml"
+    if not shipped.is_file() and not Path(name).is_file():
+        raise InputError(f"spec {name!r} is neither a file nor one of {_shipped()}; give one of these")
+    return shipped if shipped.is_file() else Path(name)
+
+
+def _shipped() -> str:
+    return ", ".join(sorted(path.stem for path in SPECS.glob("*.yaml")))
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    spec = with_seeds(load_spec(_find_spec(arguments.spec)), arguments.seeds or ())
+    work_dir, output = arguments.work_dir or Path("runs") / spec.name, check_output_folder(arguments.output)
+    datalist = find_datalist(spec)
+    plan = plan_runs(spec, datalist, work_dir)
+    runs = selected_runs(plan, arguments.methods, arguments.seeds)
+    machine = find_machine(arguments.jobs)
+    facts = {
+        "command": f"python {shlex.join(sys.argv)}",
+        "commit": git_commit(),
+        "machine": machine.facts,
+        "versions": versions(),
+        "data": data_facts(datalist, spec.split),
+    }
+
+    def write_document() -> dict:
+        document = comparison_document(spec, facts, plan)
+        write_json(document, output / f"{spec.name}.json")
+        return document
+
+    with locked(work_dir) as lock:
+        check_histories(runs)
+        failures = _run(runs, machine, lock, write_document)
+        image, truth, predictions = shown_volumes(datalist, spec.split, shown_runs(spec, plan))
+        document = write_document()
+    if document["runs"]:
+        written = write_report(document, predictions, image, truth, output)
+        print(f"wrote {', '.join(map(str, (output / f'{spec.name}.json', *written)))}")
+    for failure in failures:
+        print(f"error: {failure}", file=sys.stderr)
+    return FAILED if failures else DONE
+
+
+def _run(runs: Sequence[Run], machine: Machine, lock: int, write_document: Callable[[], object]) -> list[str]:
+    """Run all, with a bar of epochs and a line a finished run; one line for each that failed or was left out."""
+    failures = []
+    total = sum(run.epochs for run in runs)
+    bar = None  # made when the epochs of earlier runs are known, which are no part of the estimate
+    with closing(execute(runs, machine, lock)) as events:
+        for event in events:
+            if isinstance(event, RunEnded):
+                failures += [] if event.result else [f"{event.run.name}: {event.reason}"]
+                tqdm.write(_line(event))
+                sys.stdout.flush()
+                write_document()
+            elif bar is None:
+                bar = tqdm(total=total, initial=event.epochs, unit="epoch", smoothing=0, disable=None)
+            else:
+                bar.update(event.epochs - bar.n)
+    if bar is not None:
+        bar.close()
+    return failures
+
+
+def _line(event: RunEnded) -> str:
+    if event.result is None:
+        return f"{event.run.name}: {event.reason}"
+    scores = {which: known[METRIC] for which, known in event.result["scores"].items() if known}
+    parts = [f"{which} {'undefined' if score is None else f'{score:.3f}'}" for which, score in scores.items()]
+    return f"{event.run.name}: IoU {', '.join(parts)}, {event.result['seconds']:.0f} s"
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -112,14 +112,17 @@ def datalist_items(
     return [dict(item) for item in items]
 
 
-def target_items(datalist: dict[str, Any], label_fraction: float) -> list[dict[str, Any]]:
+def target_items(datalist: dict[str, Any], label_fraction: float, unlabelled: bool = False) -> list[dict[str, Any]]:
     """The target's training items for a method that adapts to it: with labels only if a fraction of them is used.
+
+    With `unlabelled`, the images of target.unlabelled, if any, are added where no labels are used.
 
     Raises InputError when there are no such items, or `label_fraction` is above 0 and they have no labels.
     """
     items = datalist_items(datalist, "target", "training", labelled=False)
     if label_fraction == 0:
-        return items
+        more = unlabelled and "unlabelled" in datalist["target"]
+        return items + (datalist_items(datalist, "target", "unlabelled", labelled=False) if more else [])
     if not all("label" in item for item in datalist["target"]["training"]):
         raise InputError(
             f"label_fraction is {label_fraction}, give 0 to use no target labels: items of target.training in datalist "

@@ -82,7 +82,15 @@ class PatchDataset(Dataset):
         patch["image"] = patch["image"].float()
         self.augmentation.set_random_state(seed=int(rng.randint(2**31)))
         augmented = self.augmentation(patch)
-        return {k: torch.as_tensor(augmented[k]).contiguous() for k in patch}
+        return {k: torch.as_tensor(v).contiguous() for k, v in augmented.items()}
+
+    @property
+    def foreground_fraction(self) -> float:
+        """Share of the labelled voxels that are foreground, 0 ... 1, all volumes together."""
+        pairs = [(v["label"] > 0, v.get("weight")) for v in self.volumes]
+        foreground = sum(int((f if w is None else f & (w > 0)).sum()) for f, w in pairs)
+        labelled = sum(f.numel() if w is None else int((w > 0).sum()) for f, w in pairs)
+        return foreground / labelled
 
     def _start(
         self,

@@ -1,6 +1,5 @@
 """Sliding-window inference that keeps one probability volume and nothing else of its size."""
 
-import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,7 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 
 from crossem.errors import InputError
-from crossem.networks import native_dtype
+from crossem.networks import forward_autocast
 
 _SIGMA_OF_WINDOW = 0.125  # standard deviation of the Gaussian importance, as in nnU-Net and MONAI
 _FULL_DEPTH_WINDOWS = 2  # a stack of up to this many window depths is taken whole in z
@@ -73,7 +72,7 @@ class SlidingWindowInferer(Inferer):
         sw_batch_size: windows in one forward pass.
         softmax: the network gives logits of two classes or more, turned into probabilities window by window,
             before blending. False: blend what the network gives.
-        dtype: autocast dtype of the forward pass; None: :func:`native_dtype` of the network's device.
+        dtype: autocast dtype of the forward pass; None: that of :func:`crossem.networks.native_dtype`.
         device: where windows are sent; None: where the network's parameters are.
 
     Raises:
@@ -139,7 +138,7 @@ class SlidingWindowInferer(Inferer):
         axes = self.plan(volume.shape[2:])
         device = self.device or _device_of(network, volume.device)
         output = None
-        with torch.inference_mode(), _autocast(device, self.dtype or native_dtype(device)):
+        with torch.inference_mode(), forward_autocast(device, self.dtype):
             for batch in _batches(axes, self.sw_batch_size):
                 windows = torch.cat([_cut(volume, axes, index) for index in batch]).to(device).float()
                 values = self._values(network(windows, *args, **kwargs), windows).to(volume.device)
@@ -179,11 +178,6 @@ def _round_up(size: int, divisor: int) -> int:
 def _device_of(network: Callable[..., torch.Tensor], default: torch.device) -> torch.device:
     parameters = network.parameters() if isinstance(network, torch.nn.Module) else iter(())
     return next((p.device for p in parameters), default)
-
-
-def _autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager:
-    """Autocast to `dtype`; to float32 means none at all, whatever surrounds the call."""
-    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
 
 
 def _batches(axes: list[WindowAxis], size: int) -> Iterator[list[Index]]:

@@ -8,6 +8,7 @@ from crossem.methods.iteration import Iteration, StepOutput, TrainingDivergedErr
 from crossem.methods.label_space import LabelSpaceIteration
 from crossem.methods.parameters import parameter_groups
 from crossem.methods.record import TrainingRecord
+from crossem.methods.self_training import ForegroundThreshold, SelfTrainingIteration, pseudo_labels
 from crossem.methods.supervised import SupervisedIteration
 from crossem.methods.translation import TranslationIteration
 from crossem.methods.translation_stage import SourceTranslation, TranslationStage, check_no_target_labels
@@ -16,9 +17,11 @@ from crossem.methods.ynet import YNetIteration
 __all__ = [
     "AlignmentIteration",
     "EntropyMinimization",
+    "ForegroundThreshold",
     "ImageHistory",
     "Iteration",
     "LabelSpaceIteration",
+    "SelfTrainingIteration",
     "SourceTranslation",
     "StepOutput",
     "SupervisedIteration",
@@ -31,4 +34,5 @@ __all__ = [
     "check_no_target_labels",
     "feature_alignment",
     "parameter_groups",
+    "pseudo_labels",
 ]

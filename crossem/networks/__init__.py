@@ -5,7 +5,7 @@ from crossem.networks.domain_discriminator import DomainDiscriminator, feature_l
 from crossem.networks.gradient_reversal import ganin_ramp, gradient_reversal
 from crossem.networks.map_discriminator import MapDiscriminator
 from crossem.networks.plan import UNetPlan, plan_unet
-from crossem.networks.precision import native_dtype
+from crossem.networks.precision import forward_autocast, native_dtype
 from crossem.networks.unet import AnisotropicUNet, Decoder, Encoder
 from crossem.networks.weights import freeze_encoder_levels, load_torch_file, load_weights, prepare_network
 
@@ -21,6 +21,7 @@ __all__ = [
     "checked_slice_patch",
     "feature_levels",
     "freeze_encoder_levels",
+    "forward_autocast",
     "ganin_ramp",
     "gradient_reversal",
     "load_torch_file",

@@ -15,3 +15,14 @@ def native_dtype(device: torch.device | str) -> torch.dtype:
     if device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
         return torch.bfloat16
     return torch.float32
+
+
+def forward_autocast(device: torch.device | str, dtype: torch.dtype | None = None) -> torch.autocast:
+    """Autocast for a forward pass without a backward one.
+
+    Args:
+        device: of the network.
+        dtype: None takes `native_dtype`; float32 means no autocast at all, whatever surrounds the call.
+    """
+    dtype = dtype or native_dtype(device)
+    return torch.autocast(torch.device(device).type, dtype=dtype, enabled=dtype != torch.float32)

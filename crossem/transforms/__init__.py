@@ -1,6 +1,7 @@
 """Dictionary transforms for electron microscopy volumes (C, Z, Y, X)."""
 
 from crossem.transforms.augment import em_augmentation
+from crossem.transforms.augment_appearance import RandDarkRegionsd, RandLocalContrastd, RandObjectIntensityd
 from crossem.transforms.augment_intensity import (
     RandDarkBlobsd,
     RandEMBlurd,
@@ -10,6 +11,7 @@ from crossem.transforms.augment_intensity import (
 from crossem.transforms.augment_sections import RandDropSlicesd, RandShiftSlicesd
 from crossem.transforms.augment_spatial import RandElasticd, RandFlipRotate90d
 from crossem.transforms.boundary_weights import boundary_weights
+from crossem.transforms.histogram import MatchHistogramd
 from crossem.transforms.label_fraction import LabelFractiond
 from crossem.transforms.labels import (
     BoundariesFromInstancesd,
@@ -42,13 +44,17 @@ __all__ = [
     "LabelFractiond",
     "LoadVolumed",
     "MapLabelsd",
+    "MatchHistogramd",
     "NormalizeSlicesd",
     "RandDarkBlobsd",
+    "RandDarkRegionsd",
     "RandDropSlicesd",
     "RandEMBlurd",
     "RandEMNoised",
     "RandElasticd",
     "RandFlipRotate90d",
+    "RandLocalContrastd",
+    "RandObjectIntensityd",
     "RandShiftSlicesd",
     "RandSliceIntensityd",
     "RatioWeightMapd",

@@ -169,6 +169,18 @@ def test_target_items_have_labels_only_where_a_fraction_is_used(folder):
         target_items(datalist, 0)
 
 
+def test_target_items_with_the_unlabelled_ones_where_no_labels_are_used(folder):
+    content = copy.deepcopy(CONTENT)
+    content["target"]["unlabelled"] = [{"image": "vnc/raw", "label": "vnc/label.ome.tif"}]
+    datalist = _load(folder, content)
+    training, further = target_items(datalist, 0, unlabelled=True)
+    assert [training] == target_items(datalist, 0)
+    assert further == {"image": str(folder / "vnc/raw")}  # whatever stands there, labels stay unseen
+    assert target_items(datalist, 0.15, unlabelled=True) == target_items(datalist, 0.15)
+    del datalist["target"]["unlabelled"]
+    assert target_items(datalist, 0, unlabelled=True) == [training]
+
+
 def test_validation_is_on_the_target_where_it_has_labels(folder):
     datalist = _load(folder, CONTENT)
     assert validation_domain(datalist) == "source"

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Compose, RandGaussianNoised
+from monai.transforms import Compose, CopyItemsd, RandGaussianNoised
 
 from crossem.data import EpochSampler, PatchDataset, training_loader
 from crossem.errors import InputError
@@ -103,6 +103,23 @@ def test_a_volume_smaller_than_the_patch_is_mirrored(shape):
         expected = np.pad(small["image"][0].numpy(), ((0, 1), (5, 6), (0, 0)), mode="symmetric")
         x = int(patch[0, 0, 5, 0]) % 40
         np.testing.assert_array_equal(patch[0].numpy(), expected[:, :, x : x + 16])
+
+
+def test_the_foreground_fraction_is_that_of_the_labelled_voxels_of_all_volumes():
+    rng = np.random.default_rng(0)
+    labels = [rng.integers(0, 3, (6, 20, 30)), rng.integers(0, 2, (4, 16, 16))]
+    weight = rng.uniform(0.5, 2, labels[0].shape) * (rng.random(labels[0].shape) < 0.4)
+    volumes = [{"image": torch.zeros(1, *a.shape), "label": torch.from_numpy(a)[None]} for a in labels]
+    everywhere = np.concatenate([a.ravel() for a in labels])
+    assert dataset(volumes).foreground_fraction == np.mean(everywhere > 0)
+    volumes[0]["weight"] = torch.from_numpy(weight)[None]
+    in_part = np.concatenate([labels[0][weight > 0], labels[1].ravel()])
+    assert dataset(volumes).foreground_fraction == np.mean(in_part > 0)
+
+
+def test_what_an_augmentation_adds_is_a_part_of_the_patch():
+    patch = dataset([volume()], Compose([CopyItemsd("image", names="plain")]))[0]
+    assert patch.keys() == {"image", "label", "plain"} and torch.equal(patch["plain"], patch["image"])
 
 
 def test_an_empty_datalist_and_a_wrong_share_are_refused():

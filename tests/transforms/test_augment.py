@@ -1,4 +1,4 @@
-"""The composed augmentation: what jitter adds to it, and what it leaves alone."""
+"""The composed augmentation: what jitter, appearance and the plain copy add to it, and what they leave alone."""
 
 import pytest
 import torch
@@ -38,3 +38,40 @@ def test_without_jitter_the_augmentation_is_what_it_was():
 def test_a_jitter_that_is_no_probability(options):
     with pytest.raises(InputError, match="jitter is"):
         em_augmentation(**options)
+
+
+def test_appearance_changes_intensities_alone():
+    changed = 0
+    for seed in range(5):
+        still, result = augmented(seed, strength=0), augmented(seed, strength=0, appearance=1.4)
+        assert torch.equal(result["label"], still["label"])
+        changed += not torch.equal(result["image"], still["image"])
+    assert changed >= 4
+
+
+def test_the_plain_copy_has_the_changes_of_form_and_no_others():
+    pattern = patch()["label"].float()
+    for seed in range(5):
+        options = {"strength": 1.5, "appearance": 1.0, "jitter": 1.0}
+        result = em_augmentation(plain_copy=True, **options).set_random_state(seed)(
+            {"image": pattern.clone(), "label": patch()["label"]}
+        )
+        # what was 0 or 1 stays within, and follows the label but where an interpolation went through an edge
+        assert 0 <= result["plain"].min() and result["plain"].max() <= 1
+        nearest = (result["plain"] > 0.5) == (result["label"] > 0)
+        assert nearest.float().mean() > 0.9
+        assert not torch.equal(result["plain"], result["image"])
+    assert torch.equal(augmented(3, strength=0)["image"], augmented(3, strength=0, plain_copy=True)["plain"])
+
+
+def test_the_plain_copy_takes_nothing_from_the_random_numbers():
+    for seed in range(5):
+        without, with_copy = augmented(seed, appearance=1.0), augmented(seed, appearance=1.0, plain_copy=True)
+        assert with_copy.keys() - without.keys() == {"plain"}
+        assert all(torch.equal(without[key], with_copy[key]) for key in without)
+
+
+@pytest.mark.parametrize("appearance", [-0.1, 1.5, "strong"])
+def test_an_appearance_out_of_range(appearance):
+    with pytest.raises(InputError, match="appearance_strength is .*: give a number, from 0 to 1.4"):
+        em_augmentation(appearance=appearance)

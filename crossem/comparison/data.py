@@ -1,0 +1,66 @@
+"""The data of a comparison: its datalist, facts about it, and the volumes of its pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crossem.comparison.plan import PREDICTION, Run
+from crossem.comparison.provenance import data_checksums
+from crossem.comparison.results import result_file
+from crossem.comparison.spec import Spec
+from crossem.data import datalist_items, load_datalist, make_phantom
+from crossem.io import read_volume
+
+PHANTOMS = {"phantom": "mitochondria", "phantom_boundaries": "boundaries"}
+PHANTOM_FOLDER = Path("data/phantom")
+
+
+def find_datalist(spec: Spec) -> Path:
+    """The path of a spec's datalist, relative to the working directory where it is below it; makes the phantom."""
+    if spec.datalist not in PHANTOMS:
+        return Path(spec.datalist)
+    path = make_phantom(PHANTOM_FOLDER, labels=PHANTOMS[spec.datalist])
+    return Path(os.path.relpath(path))
+
+
+def data_facts(path: Path, split: str) -> dict[str, Any]:
+    """What the document says about the data: datalist, split of the target, checksums, provenance.
+
+    Raises:
+        InputError: when the datalist is missing or wrong, or has no labels in that split of the target.
+    """
+    datalist = load_datalist(path)
+    datalist_items(datalist, "target", split)
+    return {
+        "datalist": path.as_posix(),
+        "split": split,
+        "sha256": data_checksums(datalist, path.absolute().parent),
+        "provenance": datalist["provenance"],
+    }
+
+
+def shown_volumes(
+    path: Path, split: str, runs: Mapping[str, Run]
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """The first volume that was scored, its truth, and what runs that are finished predict, each (Z, Y, X).
+
+    Args:
+        path: of the datalist.
+        split: of the target.
+        runs: by the title that their prediction has (see ``shown_runs``).
+    """
+    item = datalist_items(load_datalist(path), "target", split)[0]
+    where = item.get("voxel_size_zyx_nm"), item.get("region_zyx")
+    image, truth = (read_volume(item[key], *where)[0].numpy() for key in ("image", "label"))
+    finished = {title: run for title, run in runs.items() if result_file(run).is_file()}
+    return image, truth, {title: read_volume(_prediction(run))[0].numpy() for title, run in finished.items()}
+
+
+def _prediction(run: Run) -> Path:
+    """The prediction of the first volume: they are written one after another."""
+    return min((run.folder / PREDICTION).iterdir(), key=lambda path: path.stat().st_mtime_ns)

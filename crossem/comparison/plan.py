@@ -1,0 +1,243 @@
+"""From a spec to the runs that it asks for, each with the commands that a user would type."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from crossem.bundle import check_options
+from crossem.comparison.spec import MethodSpec, Spec, method_order, with_folders
+from crossem.data._validation import close_match
+from crossem.errors import InputError
+from crossem.methods.checkpoint import CHECKPOINT
+from crossem.methods.log import CSV_NAME
+from crossem.networks import load_torch_file
+
+BUNDLES = Path("bundles")
+LAST, CHOSEN = "last", "chosen"
+PREDICTION = "prediction"
+WEIGHTS = {LAST: "model.pt", CHOSEN: "model_best.pt"}
+Command = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training loop of a run: its folder, with log.csv and checkpoint.pt, and how many epochs it has."""
+
+    folder: Path
+    epochs: int
+
+    @property
+    def epochs_logged(self) -> int:
+        return min(len(self.log()), self.epochs)
+
+    @property
+    def is_started(self) -> bool:
+        return (self.folder / CHECKPOINT).is_file()
+
+    @property
+    def is_done(self) -> bool:
+        # of the checkpoint, not of the log: a training is killed between the two
+        return self.is_started and load_torch_file(self.folder / CHECKPOINT)["epoch"] >= self.epochs
+
+    def log(self) -> list[dict[str, str]]:
+        """The rows of log.csv, one an epoch; none before the first epoch's end."""
+        path = self.folder / CSV_NAME
+        if not path.is_file():
+            return []
+        with path.open(newline="") as file:
+            return list(csv.DictReader(file))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training and its evaluations: a method, a seed, and the share of the target's labels that is used.
+
+    Attributes:
+        folder: of everything that the run writes; ``output_dir`` of the training.
+        needs: the runs that have to be finished before.
+        training: its command, the arguments after ``python``.
+        evaluations: the commands that score ``last`` and, where there is one, the ``chosen`` checkpoint.
+        stages: the training's loops; the last one trains the segmentation network.
+    """
+
+    method: str
+    seed: int
+    label_fraction: float | None
+    folder: Path
+    needs: tuple[Run, ...]
+    training: Command
+    evaluations: Mapping[str, Command]
+    stages: tuple[Stage, ...]
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def epochs(self) -> int:
+        return sum(stage.epochs for stage in self.stages)
+
+    @property
+    def history(self) -> list[str]:
+        """Every command that the result depends on, as typed: those of the runs that it needs come first."""
+        own = [typed(command) for command in (self.training, *self.evaluations.values())]
+        return list(dict.fromkeys([*(command for run in self.needs for command in run.history), *own]))
+
+    def scores_file(self, checkpoint: str) -> Path:
+        """What the evaluation of a checkpoint writes."""
+        return self.folder / f"evaluation_{checkpoint}" / "scores.json"
+
+
+def typed(command: Sequence[str]) -> str:
+    """A command as a user types it."""
+    return f"python {shlex.join(command)}"
+
+
+def plan_runs(spec: Spec, datalist: Path, work_dir: Path) -> list[Run]:
+    """The runs of a spec, seed by seed, each after those that it needs.
+
+    Raises:
+        InputError: when a bundle or overlay is missing, a config does not know an option, or a checkpoint would be
+            chosen on target labels.
+    """
+    runs: dict[tuple[str, int, float | None], Run] = {}
+    for seed in spec.seeds:
+        for name in method_order(spec):
+            method = spec.methods[name]
+            needs = {needed: runs[needed, seed, None] for needed in method.needs}
+            for fraction in method.label_fractions:
+                runs[name, seed, fraction] = _planned(spec, name, seed, fraction, needs, (datalist, work_dir))
+    return list(runs.values())
+
+
+def selected_runs(runs: Sequence[Run], methods: Sequence[str] | None, seeds: Sequence[int] | None) -> list[Run]:
+    """Those of some methods and seeds (None: all), and the runs that these need.
+
+    Raises:
+        InputError: when there is no such method.
+    """
+    known = list(dict.fromkeys(run.method for run in runs))
+    for name in methods or ():
+        if name not in known:
+            raise InputError(f"method {name!r} is not in the spec{close_match(name, known)}; it has {', '.join(known)}")
+    wanted: set[Path] = set()
+    for run in reversed(runs):  # what needs a run comes after it
+        if run.folder in wanted or ((not methods or run.method in methods) and (not seeds or run.seed in seeds)):
+            wanted |= {run.folder, *(needed.folder for needed in run.needs)}
+    return [run for run in runs if run.folder in wanted]
+
+
+def shown_runs(spec: Spec, runs: Sequence[Run]) -> dict[str, Run]:
+    """The one run of each method whose prediction is kept, by the title that it has in a picture."""
+    shown: dict[str, Run] = {}
+    for run in runs:
+        if _is_shown(spec, run.method, run.seed, run.label_fraction):
+            labels = "" if run.label_fraction is None else f", {100 * run.label_fraction:g} %"
+            shown[spec.methods[run.method].title + labels] = run
+    return shown
+
+
+def _is_shown(spec: Spec, method: str, seed: int, fraction: float | None) -> bool:
+    """Whether it is the first seed, and the run without target labels, or where there is none that with most."""
+    fractions = spec.methods[method].label_fractions
+    return seed == spec.seeds[0] and fraction == (None if None in fractions else max(fractions))
+
+
+def _planned(
+    spec: Spec, name: str, seed: int, fraction: float | None, needs: Mapping[str, Run], data: tuple[Path, Path]
+) -> Run:
+    method, (datalist, work_dir) = spec.methods[name], data
+    folder = work_dir / f"{name}{'' if fraction is None else f'_{fraction:g}'}_seed{seed}"
+    folders = {needed: run.folder for needed, run in needs.items()}
+    options = {key: with_folders(value, folders) for key, value in (spec.options | method.options).items()}
+    options |= {"datalist": datalist, "seed": seed} | ({} if fraction is None else {"label_fraction": fraction})
+    files = _config_files(name, method)
+    config = _read_config(files, options)
+    if method.chosen and config.get("domain") != "source":
+        raise InputError(
+            f"method {name}: domain is {config.get('domain')!r}, so a checkpoint may be chosen on target labels; "
+            "give it the option domain: source, or chosen: false"
+        )
+    training = _command("training", files, options | {"output_dir": folder})
+    evaluations = _evaluations(files, options, folder, (LAST, CHOSEN) if method.chosen else (LAST,), spec.split)
+    if _is_shown(spec, name, seed, fraction):
+        evaluations[LAST] += ("--validate#postprocessing#output_dir", str(folder / PREDICTION))
+    for command in (training, *evaluations.values()):
+        _check(name, command)
+    return Run(name, seed, fraction, folder, tuple(needs.values()), training, evaluations, _stages(config, folder))
+
+
+def _evaluations(
+    files: Sequence[str], options: Mapping[str, Any], folder: Path, checkpoints: Sequence[str], split: str
+) -> dict[str, Command]:
+    """The commands that score checkpoints on the target.
+
+    They have the overlays and options of the training too, as the network is planned from some of them.
+    """
+    files = [*files, str(Path(files[0]).with_name("evaluate.json"))]
+    commands = {}
+    for checkpoint in checkpoints:
+        scoring = {"domain": "target", "split": split, "checkpoint": folder / WEIGHTS[checkpoint]}
+        scoring |= {"output_dir": folder / f"evaluation_{checkpoint}"}
+        commands[checkpoint] = _command("evaluating", files, {**options, **scoring})
+    return commands
+
+
+def _config(bundle: str, file: str) -> str:
+    return str(BUNDLES / bundle / "configs" / file)
+
+
+def _config_files(name: str, method: MethodSpec) -> list[str]:
+    """train.json and the overlays of a method; InputError where one is missing."""
+    bundles = sorted(path.parents[1].name for path in BUNDLES.glob("*/configs/train.json"))
+    if method.bundle not in bundles:
+        hint = close_match(method.bundle, bundles) or f"; known: {', '.join(bundles) or 'none'}"
+        raise InputError(
+            f"method {name}: there is no bundle {method.bundle!r} in {BUNDLES.absolute()}{hint} (run this from the "
+            "repository's root)"
+        )
+    for overlay in method.overlays:
+        path = Path(_config(method.bundle, overlay))
+        if not path.is_file():
+            hint = close_match(overlay, sorted(file.name for file in path.parent.glob("*.json")))
+            raise InputError(f"method {name}: overlay {path} does not exist{hint}")
+    return [_config(method.bundle, file) for file in ("train.json", *method.overlays)]
+
+
+def _command(run_id: str, files: Sequence[str], options: Mapping[str, Any]) -> Command:
+    pairs = [part for key, value in options.items() for part in (f"--{key}", str(value))]
+    # one file as it is, several in a list that a shell quotes well
+    config_file = files[0] if len(files) == 1 else json.dumps(list(files))
+    return ("-m", "monai.bundle", "run", run_id, "--config_file", config_file, *pairs)
+
+
+def _check(name: str, command: Command) -> None:
+    try:
+        check_options(command[1:])
+    except InputError as error:
+        raise InputError(f"method {name}: {error}") from error
+
+
+def _read_config(files: Sequence[str], options: Mapping[str, Any]) -> ConfigParser:
+    config = ConfigParser()
+    config.read_config(list(files))
+    for key, value in options.items():
+        if key in config.config:  # others reach inside, and say nothing about domain and epochs
+            config[key] = value
+    return config
+
+
+def _stages(config: ConfigParser, folder: Path) -> tuple[Stage, ...]:
+    """The training loops of a run; a bundle that translates first has one more, in ``translate``."""
+    last = Stage(folder, int(config.get_parsed_content("epochs")))
+    if "translate_epochs" not in config.config or config.get("translator") is not None:
+        return (last,)
+    return (Stage(folder / "translate", int(config.get_parsed_content("translate_epochs"))), last)

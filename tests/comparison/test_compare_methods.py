@@ -1,0 +1,137 @@
+"""The program as a user runs it, stopped in the middle, twice, and started again."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from crossem.data import make_phantom
+
+ROOT = Path(__file__).resolve().parents[2]
+EPOCHS = {"source-only_seed0": 6, "fine-tune_0.5_seed0": 3}
+SPEC = """
+name: tiny
+title: A trial
+datalist: {datalist}
+split: test
+options: {{steps_per_epoch: 2, batch_size: 1, roi_size_zyx: [8, 64, 64], z_phases: 1, val_interval: 2}}
+methods:
+  fine-tune:
+    title: Fine-tuning
+    bundle: em_unet_finetune_segmentation
+    overlays: [finetune.json]
+    options: {{pretrained: "{{source-only}}/model.pt", epochs: 3}}
+    label_fractions: [0.5]
+    unsupervised: false
+    chosen: false
+  source-only: {{title: Source only, bundle: em_unet_finetune_segmentation, options: {{epochs: 6}}}}
+published:
+- {{name: Others, score: 0.5, source: A paper}}
+"""
+
+
+@pytest.fixture
+def command(tmp_path):
+    datalist = make_phantom(tmp_path / "phantom", size="small")
+    (tmp_path / "tiny.yaml").write_text(SPEC.format(datalist=datalist))
+    folders = ("--work_dir", tmp_path / "runs", "--output", tmp_path / "report")
+    return [sys.executable, "tools/compare_methods.py", *map(str, (tmp_path / "tiny.yaml", *folders))]
+
+
+def start(command):
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+
+
+def wait_for(path, process):
+    end = time.monotonic() + 300
+    while not path.is_file():
+        assert process.poll() is None and time.monotonic() < end, process.communicate()
+        time.sleep(0.02)
+
+
+def in_group(group):
+    """Processes that are left of a group, zombies aside."""
+    stats = [text.rpartition(")")[2].split() for text in map(read, Path("/proc").glob("[0-9]*/stat")) if text]
+    return [fields for fields in stats if int(fields[2]) == group and fields[0] != "Z"]
+
+
+def read(path):
+    try:
+        return path.read_text()
+    except OSError:  # it has ended in between
+        return ""
+
+
+def test_a_comparison_is_stopped_and_goes_on(command, tmp_path):
+    folders = {name: tmp_path / "runs" / name for name in EPOCHS}
+    source_only, fine_tune = folders.values()
+    terminated = start(command)
+    wait_for(source_only / "checkpoint.pt", terminated)
+    terminated.terminate()
+    assert terminated.wait(60) == 128 + signal.SIGTERM and not in_group(terminated.pid)
+    assert not (source_only / "result.json").exists()
+
+    killed = start(command)
+    wait_for(fine_tune / "checkpoint.pt", killed)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    finished = (source_only / "result.json").stat().st_mtime_ns
+    partial = json.loads((tmp_path / "report" / "tiny.json").read_text())
+    assert [run["method"] for run in partial["runs"]] == ["source-only"]
+
+    last = start(command)
+    out, err = last.communicate(timeout=500)
+    assert last.returncode == 0, err
+    assert (source_only / "result.json").stat().st_mtime_ns == finished and "source-only" not in out
+    assert "fine-tune_0.5_seed0: IoU last 0." in out
+
+    for name, folder in folders.items():
+        log = (folder / "run.log").read_text()
+        assert "resumed from" in log and log.count("--resume True") == 1
+        rows = list(csv.DictReader((folder / "log.csv").open()))
+        assert [int(row["epoch"]) for row in rows] == list(range(1, EPOCHS[name] + 1))
+    check_document(json.loads((tmp_path / "report" / "tiny.json").read_text()), command)
+    for suffix in ("md", "html"):
+        text = (tmp_path / "report" / f"tiny.{suffix}").read_text()
+        assert "Fine-tuning" in text and "Source only" in text and "Others" in text
+    assert [len(list((folder / "prediction").iterdir())) for folder in folders.values()] == [1, 1]
+
+
+def check_document(document, command):
+    assert document["command"] == " ".join(["python", *command[1:]])
+    assert document["data"]["split"] == "test" and len(document["data"]["sha256"]) == 10
+    assert document["machine"]["device"] == "CPU, 1 thread" and document["machine"]["threads"] == 1
+    assert document["published"] == [{"name": "Others", "score": 0.5, "metric": "mean_iou", "source": "A paper"}]
+    source_only, fine_tune = document["runs"]
+    assert (fine_tune["label_fraction"], source_only["label_fraction"]) == (0.5, None)
+    for run in document["runs"]:
+        assert {"mean_iou", "dice_mitochondria", "recall_mitochondria"} <= run["scores"]["last"].keys()
+        assert run["curves"]["epoch"] == list(range(1, EPOCHS[f"{name_of(run)}_seed0"] + 1))
+        assert all(loss > 0 for loss in run["curves"]["loss"]) and run["seconds"] > 0
+    assert source_only["chosen_epoch"] in (2, 4, 6) and fine_tune["chosen_epoch"] is None
+    assert [value is None for value in source_only["curves"]["validation_mean_iou"]] == [True, False] * 3
+    assert [entry["method"] for entry in document["summary"]] == ["source-only", "fine-tune"]
+    for entry, run in zip(document["summary"], document["runs"], strict=True):
+        assert entry["last"]["mean_iou"] == {"mean": run["scores"]["last"]["mean_iou"], "std": None}
+
+
+def name_of(run):
+    return run["method"] if run["label_fraction"] is None else f"{run['method']}_{run['label_fraction']:g}"
+
+
+def test_a_wrong_spec_is_one_line(tmp_path):
+    (tmp_path / "tiny.yaml").write_text("name: tiny\n")
+    process = start([sys.executable, "tools/compare_methods.py", str(tmp_path / "tiny.yaml")])
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1 and out == ""
+    assert err.splitlines() == [f"error: spec {tmp_path}/tiny.yaml: key 'title' is missing; add it"]

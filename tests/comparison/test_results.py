@@ -1,0 +1,153 @@
+"""Results: means over seeds against numpy, and what a run leaves behind read into one."""
+
+import csv
+import hashlib
+import json
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+
+from crossem.comparison import comparison_document, load_spec, plan_runs
+from crossem.comparison.provenance import data_checksums, git_commit, versions
+from crossem.comparison.results import history_file, result_file, run_result, summary, write_json
+
+
+def result(method="a", fraction=None, seed=0, chosen=True, **scores):
+    known = {"mean_iou": 0.5, **scores}
+    both = {"last": known, "chosen": {name: value / 2 for name, value in known.items()} if chosen else None}
+    return {"method": method, "label_fraction": fraction, "seed": seed, "scores": both}
+
+
+def test_means_over_seeds_are_those_of_numpy():
+    values = np.random.default_rng(0).random((3, 2))
+    results = [result(seed=s, mean_iou=row[0], recall=row[1]) for s, row in enumerate(values.tolist())]
+    results += [result(fraction=0.5, mean_iou=0.25), result(method="b", chosen=False)]
+    a, half, b = summary(results)
+    assert (a["method"], a["label_fraction"], a["seeds"]) == ("a", None, [0, 1, 2])
+    for which, factor in (("last", 1), ("chosen", 0.5)):
+        for column, name in enumerate(("mean_iou", "recall")):
+            expected = factor * values[:, column]
+            assert a[which][name]["mean"] == pytest.approx(expected.mean())
+            assert a[which][name]["std"] == pytest.approx(expected.std(ddof=1))
+    assert half["last"]["mean_iou"] == {"mean": 0.25, "std": None}
+    assert b["chosen"] is None and b["seeds"] == [0]
+
+
+def test_an_undefined_score_of_one_seed_leaves_no_mean():
+    one, other = result(seed=0, chosen=False, precision=0.9), result(seed=1, chosen=False, precision=None)
+    (entry,) = summary([one, other])
+    assert entry["last"]["precision"] == {"mean": None, "std": None}
+    assert entry["last"]["mean_iou"] == {"mean": 0.5, "std": 0.0}
+
+
+@pytest.fixture
+def plan(content, spec_file, tmp_path):
+    spec = load_spec(spec_file(content))
+    return spec, plan_runs(spec, tmp_path / "datalist.json", tmp_path / "runs")
+
+
+def leave_training(run, epochs=2):
+    """What the commands of a run leave in its folder."""
+    run.folder.mkdir(parents=True)
+    rows = [
+        {"epoch": e, "seconds": 1.5 * e, "loss": 1 / e, "validation_mean_iou": "" if e == 1 else 0.25}
+        for e in range(1, epochs + 1)
+    ]
+    with (run.folder / "log.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    torch.save({"epoch": epochs, "parts": {"best_score": {"score": 0.25, "epoch": 2}}}, run.folder / "checkpoint.pt")
+    for checkpoint, iou in (("last", 0.5), ("chosen", 0.75)):
+        if checkpoint in run.evaluations:
+            scores = {"mean_iou": iou, "precision_mitochondria": float("nan")}
+            run.scores_file(checkpoint).parent.mkdir()
+            run.scores_file(checkpoint).write_text(json.dumps({"scores": scores}))
+
+
+def test_the_result_of_a_run(plan):
+    run = plan[1][0]
+    leave_training(run)
+    found = run_result(run, ["python x"], "CPU, 1 thread")
+    assert found["scores"] == {
+        "last": {"mean_iou": 0.5, "precision_mitochondria": None},
+        "chosen": {"mean_iou": 0.75, "precision_mitochondria": None},
+    }
+    assert found["curves"] == {"epoch": [1, 2], "loss": [1.0, 0.5], "validation_mean_iou": [None, 0.25]}
+    assert (found["chosen_epoch"], found["seconds"], found["seed"]) == (2, 3.0, 0)
+    assert (found["method"], found["label_fraction"]) == ("source-only", None)
+    assert found["commands"] == ["python x"] and found["device"] == "CPU, 1 thread"
+
+
+def test_the_result_of_a_run_that_chooses_no_checkpoint(plan):
+    run = plan[1][1]
+    leave_training(run)
+    found = run_result(run, [], "")
+    assert found["scores"]["chosen"] is None and found["chosen_epoch"] is None and found["label_fraction"] == 0.25
+
+
+def test_the_document_holds_the_finished_runs_of_the_same_commands(plan):
+    spec, runs = plan
+    for run in runs[:3]:
+        leave_training(run)
+        write_json({"commands": run.history}, history_file(run))
+        write_json(run_result(run, [], ""), result_file(run))
+    write_json({"commands": ["another"]}, history_file(runs[2]))
+    facts = {name: None for name in ("command", "commit", "machine", "versions", "data")}
+    document = comparison_document(spec, facts, runs)
+    known = [(entry["method"], entry["label_fraction"]) for entry in document["runs"]]
+    assert known == [("source-only", None), ("fine-tune", 0.25)]
+    assert [entry["seeds"] for entry in document["summary"]] == [[0], [0]]
+    assert document["methods"] == {"fine-tune": {"title": "Fine-tuning"}, "source-only": {"title": "Source only"}}
+    assert document["protocol"]["metric"] == "mean_iou" and document["published"] == []
+    assert set(document) == {
+        *facts, "name", "title", "finished", "protocol", "spec", "published", "methods", "summary", "runs",
+    }  # fmt: skip
+    json.dumps(document, allow_nan=False)
+
+
+def test_checksums_are_those_of_sha256sum(tmp_path):
+    """A file's, and a folder's from the lines that the program prints."""
+    (tmp_path / "slices").mkdir()
+    files = [tmp_path / "a.tif", *(tmp_path / "slices" / f"{n}.png" for n in (1, 2, 10))]
+    for number, file in enumerate(files):
+        file.write_bytes(bytes([number]) * 100)
+    datalist = {"source": {"training": [{"image": str(files[0]), "label": str(tmp_path / "slices")}]}}
+    found = data_checksums(datalist, tmp_path)
+    assert found["a.tif"] == hashlib.sha256(files[0].read_bytes()).hexdigest()
+    assert list(found) == ["a.tif", "slices/"]
+    if shutil.which("sha256sum"):
+        lines = subprocess.run(
+            ["sha256sum", "1.png", "2.png", "10.png"], cwd=tmp_path / "slices", capture_output=True, check=True
+        ).stdout
+        assert found["slices/"] == hashlib.sha256(lines).hexdigest()
+
+
+def test_a_commit_is_dirty_with_a_changed_file_outside_the_results(tmp_path, monkeypatch):
+    def git(*arguments):
+        author = ("-c", "user.name=a", "-c", "user.email=a@b")
+        return subprocess.run(["git", *author, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert git_commit() is None
+    git("init", "-q")
+    for name in ("code.py", "docs/results/a.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    commit = git("rev-parse", "HEAD").stdout.strip()
+    (tmp_path / "docs/results/a.json").write_text("2")
+    (tmp_path / "untracked").write_text("2")
+    assert git_commit() == commit
+    (tmp_path / "code.py").write_text("2")
+    monkeypatch.chdir(tmp_path / "docs")
+    assert git_commit() == f"{commit}-dirty"
+
+
+def test_versions_are_those_imported():
+    assert versions()["torch"] == torch.__version__ and versions()["numpy"] == np.__version__

@@ -1,0 +1,80 @@
+"""Specs: what is wrong with one is told in one line, before any work."""
+
+import pytest
+
+from crossem.comparison import Spec, load_spec, with_seeds
+from crossem.comparison.spec import method_order
+from crossem.errors import InputError
+
+SOURCE_ONLY, FINE_TUNE = ("methods", "source-only"), ("methods", "fine-tune")
+
+
+def test_a_spec_is_read_with_its_defaults(content, spec_file):
+    spec = load_spec(spec_file(content))
+    assert spec.split == "validation" and spec.published == []
+    assert spec.methods["source-only"].label_fractions == [None] and spec.methods["source-only"].chosen
+    assert spec.methods["fine-tune"].needs == ["source-only"]
+    assert method_order(spec) == ["source-only", "fine-tune"]
+
+
+def test_what_was_written_can_be_written_again(content, spec_file):
+    written = load_spec(spec_file(content)).model_dump(mode="json", exclude_unset=True)
+    assert written == content
+    assert Spec.model_validate(written) == load_spec(spec_file(content))
+
+
+def changed(content, path, value):
+    *parents, last = path
+    for key in parents:
+        content = content[key]
+    content[last] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "named"),
+    [
+        (["seeds"], [], "'seeds' has too few entries"),
+        (["seeds"], [0, 0], "seeds is .0, 0.; give each value once"),
+        (["seeds"], [-1], "seeds.0.: .* got -1"),
+        (["epocs"], 3, "unknown key 'epocs'"),
+        (["name"], "a/b", "name: .* got 'a/b'"),
+        (["split"], "all", "split: .* got 'all'"),
+        ([*FINE_TUNE, "label_fractions"], [0.5, 0.5], "methods.fine-tune.label_fractions is"),
+        ([*FINE_TUNE, "label_fractions"], [1.5], "methods.fine-tune.label_fractions.* got 1.5"),
+        ([*FINE_TUNE, "overlay"], [], "unknown key 'methods.fine-tune.overlay'"),
+        (["options", "seed"], 3, "options of spec: seed is set by the comparison; leave it out"),
+        ([*SOURCE_ONLY, "options"], {"label_fraction": 1}, "use label_fractions of a method"),
+        ([*SOURCE_ONLY, "options"], {"pretrained": "{fine-tune}/model.pt"}, "fine-tune.*has no run without"),
+        ([*SOURCE_ONLY, "options"], {"pretrained": "{source-only}/x"}, "circle, source-only -> source-only"),
+        ([*FINE_TUNE, "options"], {"pretrained": "{source_only}/x"}, "'source_only'.*did you mean 'source-only'"),
+        (["published"], [{"name": "A", "score": 1, "source": "B", "method": "C"}], "'A' is of 'C', which is no method"),
+    ],
+)
+def test_what_is_wrong_is_one_line(content, spec_file, path, value, named):
+    changed(content, path, value)
+    with pytest.raises(InputError, match=named) as error:
+        load_spec(spec_file(content))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [("name: [", "not valid YAML"), ("name: a\nname: b", "key 'name' stands there twice"), ("- a", "spec .*got")],
+)
+def test_what_is_no_spec_is_one_line(spec_file, text, named):
+    with pytest.raises(InputError, match=named) as error:
+        load_spec(spec_file(text))
+    assert "\n" not in str(error.value)
+
+
+def test_seeds_can_be_added(content, spec_file):
+    spec = load_spec(spec_file(content))
+    assert with_seeds(spec, [1, 5, 5]).seeds == [0, 1, 5] and with_seeds(spec, [1]) is spec
+    assert with_seeds(spec, [5]).model_dump(exclude_unset=True) == content | {"seeds": [0, 1, 5]}
+    with pytest.raises(InputError, match="given seeds: seeds.2.: .*got -1"):
+        with_seeds(spec, [-1])
+
+
+def test_a_missing_spec_is_one_line(tmp_path):
+    with pytest.raises(InputError, match="none.yaml: cannot be read"):
+        load_spec(tmp_path / "none.yaml")
