@@ -1,5 +1,6 @@
 """Self-training: the threshold against quantiles, labels against a loop, who sees what, and exact resume."""
 
+import csv
 from types import SimpleNamespace
 
 import numpy as np
@@ -90,6 +91,7 @@ class Step:
     def __init__(self, batch, step=1, classes=2, **options):
         torch.manual_seed(0)
         network = AnisotropicUNet(1, classes, plan_unet((45, 9.5, 9.5), ROI_ZYX, (4, 8)))
+        torch.nn.init.normal_(network.decoder.head.weight)  # as it is made, it would be sure of nothing
         average = WeightAverage(network)
         self.student, self.teacher, self.inputs, self.loss_calls = network, average.network, [], []
         for name, module in (("student", network), ("teacher", average.network)):
@@ -107,7 +109,7 @@ class Step:
         return WeightedCrossEntropyDice()(logits, label, weight)
 
     def result(self, name, which=0):
-        return [result for network, _, result in self.inputs if network == name][which]
+        return [result.float() for network, _, result in self.inputs if network == name][which]
 
     @property
     def pseudo(self):
@@ -265,11 +267,9 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(tmp_path):
     whole, parts = (torch.load(tmp_path / name / "checkpoint.pt")["parts"] for name in ("whole", "parts"))
     assert torch.equal(whole["threshold"]["histogram"], parts["threshold"]["histogram"])
     assert all(torch.equal(whole["network"][name], parts["network"][name]) for name in whole["network"])
-    logs = [(tmp_path / name / "log.csv").read_text().splitlines() for name in ("whole", "parts")]
-    named = [row.split(",") for row in logs[0]]
-    assert {"segmentation", "self_training", "pseudo_foreground", "pseudo_threshold"} <= set(named[0])
-    columns = [i for i, name in enumerate(named[0]) if name != "seconds"]
-    assert all([a[i] for i in columns] == [b.split(",")[i] for i in columns] for a, b in zip(named, logs[1], strict=True))
+    logs = [list(csv.DictReader((tmp_path / name / "log.csv").open())) for name in ("whole", "parts")]
+    for name in ("segmentation", "self_training", "pseudo_foreground", "pseudo_confident", "pseudo_threshold"):
+        assert [row[name] for row in logs[0]] == [row[name] for row in logs[1]]
 
 
 @pytest.mark.parametrize(
