@@ -29,6 +29,7 @@ from crossem.transforms.resample import (
     resample_labels,
     working_shape_zyx,
 )
+from crossem.transforms.small_objects import DropSmallObjectsd
 from crossem.transforms.translate import TranslateSlicesd, translate_slices
 from crossem.transforms.weights import (
     DistanceWeightMapd,
@@ -40,6 +41,7 @@ from crossem.transforms.weights import (
 __all__ = [
     "BoundariesFromInstancesd",
     "DistanceWeightMapd",
+    "DropSmallObjectsd",
     "EntropyWeightMapd",
     "LabelFractiond",
     "LoadVolumed",

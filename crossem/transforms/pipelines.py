@@ -11,6 +11,7 @@ from crossem.transforms.label_fraction import LabelFractiond
 from crossem.transforms.load_save import LoadVolumed, SaveVolumed
 from crossem.transforms.normalize import NormalizeSlicesd
 from crossem.transforms.resample import ResampleVoxelSized
+from crossem.transforms.small_objects import DropSmallObjectsd
 
 
 def training_preprocessing(
@@ -69,15 +70,22 @@ def inference_preprocessing(
     )
 
 
-def inference_postprocessing(preprocessing: Compose, output_dir: str | PathLike | None = None) -> Compose:
+def inference_postprocessing(
+    preprocessing: Compose, output_dir: str | PathLike | None = None, min_object_nm3: float = 0
+) -> Compose:
     """Bring the probabilities "pred" back to the file's grid, then take the best class; save it where asked to.
 
     Args:
         preprocessing: what was done to "image", to be inverted.
         output_dir: folder for the segmentations; None saves nothing.
+        min_object_nm3: smaller objects become background; see `DropSmallObjectsd`.
+
+    Raises:
+        InputError: when the volume is negative or no number.
     """
     steps = [
         Invertd("pred", preprocessing, orig_keys="image", nearest_interp=False),
         AsDiscreted("pred", argmax=True),
+        DropSmallObjectsd("pred", min_object_nm3),
     ]
     return Compose(steps if output_dir is None else [*steps, SaveVolumed("pred", output_dir)])

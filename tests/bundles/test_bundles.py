@@ -35,7 +35,9 @@ PHANTOM_DATALISTS = {
 }
 BASES = {"em_boundary_segmentation/conditional.json": ("adapt.json",)}
 DIFFERING_KEYS = {
-    "em_boundary_segmentation": {"working_voxel_size_zyx_nm", "roi_size_zyx", "window_size_zyx", "num_classes"},
+    "em_boundary_segmentation": {
+        "working_voxel_size_zyx_nm", "roi_size_zyx", "window_size_zyx", "num_classes", "min_object_nm3"
+    },
 }
 INSTANCE_SCORES = tuple(f"instance_{metric}_mitochondria" for metric in ("f1", "precision", "recall"))
 PARTITION_SCORES = ("adapted_rand_error", *(f"variation_of_information{part}" for part in ("", "_split", "_merge")))
@@ -105,8 +107,8 @@ def test_what_methods_share_is_the_same_in_all_bundles(bundle, name):
 
 
 METHODS_OWN = (
-    "bundle_root datalist domain label_fraction z_phases working_voxel_size_zyx_nm network optimizer method initialize "
-    "run train#preprocessing train#dataset train#dataloader train#handlers"
+    "bundle_root datalist domain label_fraction z_phases working_voxel_size_zyx_nm min_object_nm3 network optimizer "
+    "method initialize run train#preprocessing train#dataset train#dataloader train#handlers"
 ).split()
 
 
@@ -144,7 +146,7 @@ def test_the_target_is_loaded_alike_in_all_methods():
     assert (own.pop("foreground_share"), own["labelled_share"]) == (0, 0)
     own["labelled_share"] = targets[0]["dataset"]["labelled_share"]
     own["augmentation"] = own["augmentation"].replace(", plain_copy=True", "")
-    own["data"] = own["data"].replace(", unlabelled=True", "")
+    own["data"] = own["data"].replace(", unlabelled=@use_unlabelled", "")
     assert all(target == targets[0] for target in targets)
 
 
