@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import io
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,27 +19,22 @@ from matplotlib.figure import Figure
 from crossem.errors import InputError
 from crossem.io import atomic_output, check_output_folder
 from crossem.report.comparison_figures import bar_figure, comparison_figure, share_figure, training_figure
-from crossem.report.comparison_overlays import Panel, overlay_panels
+from crossem.report.comparison_overlays import overlay_panels
 from crossem.report.comparison_table import (
     LOWER_IS_BETTER,
     MISSING,
     ComparisonTable,
     Row,
     comparison_table,
+    run_score,
     runs_of,
 )
 from crossem.report.curve import FIGURE_STYLE
-from crossem.report.overlay import CLASS_COLOURS, save_figure
-from crossem.report.score import is_number
+from crossem.report.overlay import class_colours, save_figure
+from crossem.report.picture import Picture, embedded_picture
 
-
-@dataclass(frozen=True)
-class Chart:
-    """A figure as an SVG data URI, a text that stands for it, and its caption."""
-
-    uri: str
-    alt: str
-    caption: str
+_UNKNOWN = "unknown"
+_NAMES_SHOWN = 6  # of runs that are missing; more are folded away
 
 
 def write_report(
@@ -99,24 +92,24 @@ def _write(path: Path, template: str, context: Mapping[str, Any]) -> Path:
 
 def _shared_context(table: ComparisonTable, document: Mapping[str, Any]) -> dict[str, Any]:
     """What Markdown and HTML both show."""
+    missing = document.get("missing") or []
     return {
         "document": document,
         "table": table,
         "cells_by_row": [table.cells(row) for row in table.rows],
         "table_note": _table_note(table),
         "protocol": _protocol(table, document),
+        "note": document["protocol"].get("note"),
+        "progress": _progress(document),
+        "missing": missing,
+        "fold_missing": len(missing) > _NAMES_SHOWN,
         "command": document["command"],
-        "facts": {
-            "Commit": document["commit"],
-            "Date": document["finished"] or "not finished",
-            "Machine": ", ".join(f"{key}: {value}" for key, value in document["machine"].items()),
-            "Checkpoints": document["protocol"]["selection"],
-        },
+        "facts": _facts(document),
     }
 
 
 def _page_context(
-    table: ComparisonTable, document: Mapping[str, Any], pictures: Mapping[int, Sequence[Panel]]
+    table: ComparisonTable, document: Mapping[str, Any], pictures: Mapping[int, Sequence[Picture]]
 ) -> dict[str, Any]:
     """What only HTML shows."""
     groups = [(row.method is None, row.unsupervised) for row in table.rows]
@@ -132,9 +125,33 @@ def _page_context(
         "run_header": ["Run", "Seed", f"{table.metric_title}, last", f"{table.metric_title}, chosen", "Chosen epoch",
                        "Seconds", "Device", "Commit"],
         "runs": runs,
-        "spec_yaml": yaml.safe_dump(document["spec"], sort_keys=False, allow_unicode=True, width=110),
+        "spec_yaml": _yaml(document["spec"]),
+        "volumes_yaml": _yaml(document["data"]["volumes"]) if document["data"].get("volumes") else None,
         "provenance": document["data"].get("provenance") or {},
     }  # fmt: skip
+
+
+def _yaml(content: Mapping[str, Any]) -> str:
+    """Lists of numbers in one line, all else a line each."""
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
+
+
+def _facts(document: Mapping[str, Any]) -> dict[str, str]:
+    """Under which conditions the runs were done."""
+    commits, machine = document.get("commits") or [], document["machine"] or {}
+    mixed = {"Commits of the runs": ", ".join(map(_short, commits))} if set(commits) - {document["commit"]} else {}
+    return {
+        "Commit": document["commit"] or _UNKNOWN,
+        **mixed,
+        "Date": document["finished"] or "not finished",
+        "Machine": ", ".join(f"{key}: {value}" for key, value in machine.items()) or _UNKNOWN,
+        "Checkpoints": document["protocol"]["selection"],
+    }
+
+
+def _progress(document: Mapping[str, Any]) -> str:
+    finished = len(document["runs"])
+    return f"{finished} of {finished + len(document.get('missing') or [])} runs are finished"
 
 
 def _protocol(table: ComparisonTable, document: Mapping[str, Any]) -> str:
@@ -166,7 +183,7 @@ def _table_note(table: ComparisonTable) -> str:
     return " ".join(notes)
 
 
-def _charts(table: ComparisonTable, document: Mapping[str, Any]) -> dict[str, Chart | None]:
+def _charts(table: ComparisonTable, document: Mapping[str, Any]) -> dict[str, Picture | None]:
     metric = table.metric_title
     by_share = [row.label_fraction is not None for row in table.rows]
     training = [
@@ -199,13 +216,13 @@ def _charts(table: ComparisonTable, document: Mapping[str, Any]) -> dict[str, Ch
     }
 
 
-def _chart(figure: Figure | None, alt: str, caption: str) -> Chart | None:
+def _chart(figure: Figure | None, alt: str, caption: str) -> Picture | None:
     if figure is None:
         return None
     buffer = io.BytesIO()
     with rc_context(FIGURE_STYLE):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return Chart("data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode(), alt, caption)
+    return embedded_picture(buffer.getvalue(), "image/svg+xml", alt, caption)
 
 
 def _bars_alt(table: ComparisonTable) -> str:
@@ -219,8 +236,8 @@ def _captions(table: ComparisonTable, document: Mapping[str, Any]) -> dict[str, 
     first = (document["spec"].get("seeds") or [0])[0]
     captions = {}
     for row in table.rows:
-        scores = [run["scores"]["last"].get(table.metric) for run in runs_of(document, row) if run["seed"] == first]
-        known = [f", {table.metric_title} {score:.3f}" for score in scores if is_number(score)]
+        scores = [run_score(run, "last", table.metric) for run in runs_of(document, row) if run["seed"] == first]
+        known = [f", {table.metric_title} {score:.3f}" for score in scores if score is not None]
         captions[row.label] = row.label + "".join(known)
     return captions
 
@@ -229,22 +246,22 @@ def _legend(document: Mapping[str, Any]) -> list[dict[str, str]]:
     """Name and colour of each foreground class, whose scores are kept in the order of the classes."""
     scores = document["runs"][0]["scores"]["last"] if document["runs"] else {}
     names = [key.removeprefix("iou_") for key in scores if key.startswith("iou_") and key != "iou_background"]
-    colours = [to_hex(CLASS_COLOURS[i % len(CLASS_COLOURS)] / 255) for i in range(len(names))]
-    return [{"name": name, "colour": colour} for name, colour in zip(names, colours, strict=True)]
+    colours = class_colours(len(names))
+    return [{"name": name, "colour": to_hex(colour)} for name, colour in zip(names, colours, strict=True)]
 
 
 def _run(table: ComparisonTable, row: Row, run: Mapping[str, Any]) -> dict[str, Any]:
-    scores = [(run["scores"].get(checkpoint) or {}).get(table.metric) for checkpoint in ("last", "chosen")]
-    shown = [f"{score:.3f}" if is_number(score) else MISSING for score in scores]
+    scores = [run_score(run, checkpoint, table.metric) for checkpoint in ("last", "chosen")]
+    shown = [MISSING if score is None else f"{score:.3f}" for score in scores]
     epoch = MISSING if run.get("chosen_epoch") is None else run["chosen_epoch"]
     cells = [run["seed"], *shown, epoch, f"{run['seconds']:.0f}", run["device"], _short(run["commit"])]
     return {"label": row.label, "seed": run["seed"], "cells": cells, "commands": run["commands"]}
 
 
-def _short(commit: str) -> str:
-    """The first digits of a commit, and whether files differed from it ("-dirty")."""
-    digits, dash, state = commit.partition("-")
-    return digits[:12] + dash + state
+def _short(commits: str | None) -> str:
+    """The first digits of a run's commits, and whether files differed from them ("-dirty"); None outside a checkout."""
+    parts = [commit.partition("-") for commit in (commits or _UNKNOWN).split(", ")]
+    return ", ".join(digits[:12] + dash + state for digits, dash, state in parts)
 
 
 def _markdown(text: object) -> str:

@@ -12,7 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from crossem.report.comparison_table import LOWER_IS_BETTER, ComparisonTable, Row, runs_of, seed_scores
-from crossem.report.curve import COLOURS, FIGURE_STYLE, WIDTH_INCHES, curve_inches, draw_label_fraction_curve
+from crossem.report.curve import (
+    COLOURS,
+    FIGURE_STYLE,
+    WIDTH_INCHES,
+    curve_inches,
+    draw_label_fraction_curve,
+    label_fraction_curve,
+)
 from crossem.report.score import Score
 
 _CHECKPOINT_COLOURS = {"last": COLOURS[0], "chosen": COLOURS[4]}
@@ -37,13 +44,8 @@ def bar_figure(table: ComparisonTable, document: Mapping[str, Any]) -> Figure | 
 def share_figure(table: ComparisonTable) -> Figure | None:
     """Score of the last checkpoint over the share of labels, the methods of :func:`bar_figure` as horizontal
     lines; None when no method takes a share."""
-    scores, levels = _scores_by_share(table), _levels(table)
-    if not scores:
-        return None
-    with rc_context(FIGURE_STYLE):
-        figure = Figure(figsize=(WIDTH_INCHES, curve_inches(levels)), layout="constrained")
-        draw_label_fraction_curve(figure.subplots(), scores, table.metric_title, levels)
-    return figure
+    scores = _scores_by_share(table)
+    return label_fraction_curve(scores, table.metric_title, _levels(table)) if scores else None
 
 
 def comparison_figure(table: ComparisonTable, document: Mapping[str, Any]) -> Figure | None:
@@ -133,9 +135,7 @@ def _draw_bars(axes: Axes, table: ComparisonTable, rows: Sequence[Row], document
     axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2)
 
 
-def _draw_bar(
-    axes: Axes, y: float, height: float, score: Score, colour: np.ndarray, dots: Sequence[float]
-) -> None:
+def _draw_bar(axes: Axes, y: float, height: float, score: Score, colour: np.ndarray, dots: Sequence[float]) -> None:
     """A bar with its numbers in a column at the right of the axes."""
     axes.barh(y, score.mean, height, color=colour, alpha=_BAR_OPACITY)
     if score.std is not None:
@@ -146,9 +146,7 @@ def _draw_bar(
 
 
 def _name(row: Row) -> str:
-    if row.method is None:
-        return f"{row.title} (published)"
-    return row.title if row.unsupervised else f"{row.title} (target labels)"
+    return row.title if row.unsupervised or row.method is None else f"{row.title} (target labels)"
 
 
 def _scores_by_share(table: ComparisonTable) -> dict[str, dict[float, Score]]:

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
-from crossem.errors import InputError
 from crossem.metrics.confusion import IGNORED_LABEL
-from crossem.report.overlay import overlay_rgb
+from crossem.report.overlay import checked_labels, overlay_rgb, spaced_slices
+from crossem.report.picture import Picture, embedded_picture
 
 _LONGEST_SIDE = 400  # pixels: two slices of twenty methods stay below 3 MB
 _SLICES_SHOWN = 2
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One picture: its JPEG as a data URI, a text that stands for it, and what is written below it."""
-
-    uri: str
-    alt: str
-    caption: str
 
 
 def overlay_panels(
@@ -32,38 +21,31 @@ def overlay_panels(
     truth: np.ndarray | None,
     overlays: Mapping[str, np.ndarray],
     captions: Mapping[str, str],
-) -> dict[int, list[Panel]]:
-    """Slice -> panels of the image, the truth and each segmentation, for evenly spaced slices.
+) -> dict[int, list[Picture]]:
+    """Slice -> pictures of the image, the truth and each segmentation, for evenly spaced slices.
 
     Args:
         image: (Z, Y, X) grey values.
-        truth: (Z, Y, X) class indices, or None for no such panel; unlabelled voxels (255) stay uncoloured.
+        truth: (Z, Y, X) class indices, or None for no such picture; unlabelled voxels (255) stay uncoloured.
         overlays: title -> (Z, Y, X) class indices.
-        captions: title -> text below the panel; the title itself where there is none.
+        captions: title -> text below the picture; the title itself where there is none.
 
     Raises:
         InputError: the image is no volume, or another volume is not of its shape.
     """
-    if image.ndim != 3:
-        raise InputError(f"image of shape {image.shape}; give a (Z, Y, X) volume")
-    labels = {} if truth is None else {"truth": np.where(truth == IGNORED_LABEL, 0, truth)}
-    labels |= overlays
-    for title, label in labels.items():
-        if label.shape != image.shape:
-            raise InputError(f"{title} has shape {label.shape}, the image {image.shape}; give the same grid")
-    slices = sorted({(i + 1) * len(image) // (_SLICES_SHOWN + 1) for i in range(_SLICES_SHOWN)})
+    known = None if truth is None else np.where(truth == IGNORED_LABEL, 0, truth)
+    labels = checked_labels(image, known, overlays)
+    slices = spaced_slices(len(image), _SLICES_SHOWN)
     return {z: _panels(image[z], z, {title: label[z] for title, label in labels.items()}, captions) for z in slices}
 
 
-def _panels(
-    image: np.ndarray, z: int, labels: Mapping[str, np.ndarray], captions: Mapping[str, str]
-) -> list[Panel]:
+def _panels(image: np.ndarray, z: int, labels: Mapping[str, np.ndarray], captions: Mapping[str, str]) -> list[Picture]:
     grey = _smaller(overlay_rgb(image)[..., 0], Image.Resampling.LANCZOS)
-    panels = [Panel(_jpeg(overlay_rgb(grey)), f"image, slice z = {z}", "image")]
+    panels = [_picture(overlay_rgb(grey), f"image, slice z = {z}", "image")]
     for title, label in labels.items():
         # made smaller before the outlines are drawn: these stay one pixel wide
         rgb = overlay_rgb(grey, _smaller(label.astype(np.uint8), Image.Resampling.NEAREST))
-        panels.append(Panel(_jpeg(rgb), f"{title} over the image, slice z = {z}", captions.get(title, title)))
+        panels.append(_picture(rgb, f"{title} over the image, slice z = {z}", captions.get(title, title)))
     return panels
 
 
@@ -77,7 +59,7 @@ def _scaled(size: Sequence[int], scale: float) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _jpeg(rgb: np.ndarray) -> str:
+def _picture(rgb: np.ndarray, alt: str, caption: str) -> Picture:
     buffer = io.BytesIO()
     Image.fromarray(rgb).save(buffer, format="JPEG", quality=85, subsampling=0)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return embedded_picture(buffer.getvalue(), "image/jpeg", alt, caption)

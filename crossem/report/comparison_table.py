@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from crossem.report.score import Score, is_number, scores_of
+from crossem.report.score import Score, is_number, percent, scores_of
 
 T = TypeVar("T")
 
@@ -58,12 +58,12 @@ class Row:
     @property
     def label(self) -> str:
         """The title, with the share of labels where there is one."""
-        return self.title if self.label_fraction is None else f"{self.title}, {100 * self.label_fraction:g} %"
+        return self.title if self.label_fraction is None else f"{self.title}, {percent(self.label_fraction)}"
 
     @property
     def label_share(self) -> str:
         if self.label_fraction is not None:
-            return f"{100 * self.label_fraction:g} %"
+            return percent(self.label_fraction)
         return "none" if self.unsupervised else "all"
 
 
@@ -115,7 +115,7 @@ class ComparisonTable:
         """One cell a name of `header`."""
         if row.method is None:
             share = MISSING if row.label_fraction is None else row.label_share
-            cells = [Cell(f"{row.title} (published)"), Cell(share), Cell(MISSING)]
+            cells = [Cell(row.title), Cell(share), Cell(MISSING)]
             scores = [Cell(MISSING)] * len(self.columns)
         else:
             cells = [Cell(row.title), Cell(row.label_share), Cell(str(len(row.seeds)))]
@@ -194,7 +194,8 @@ def _with_published(
         if ours:
             by_row.setdefault(ours[0], []).append(score)
         else:
-            others.append(Row(None, score.name, share, unsupervised=share is None, published=(score,)))
+            title = f"{score.name} (published)"
+            others.append(Row(None, title, share, unsupervised=share is None, published=(score,)))
     rows = [Row(**{**vars(row), "published": tuple(by_row.get(i, ()))}) for i, row in enumerate(rows)]
     return rows, others
 
@@ -226,8 +227,14 @@ def _columns(rows: Sequence[Row], metric: str) -> list[ScoreColumn]:
 
 def seed_scores(document: Mapping[str, Any], row: Row, checkpoint: str, metric: str) -> list[float]:
     """The score of each run of a row that has one."""
-    scores = [(run["scores"].get(checkpoint) or {}).get(metric) for run in runs_of(document, row)]
-    return [score for score in scores if is_number(score)]
+    scores = [run_score(run, checkpoint, metric) for run in runs_of(document, row)]
+    return [score for score in scores if score is not None]
+
+
+def run_score(run: Mapping[str, Any], checkpoint: str, metric: str) -> float | None:
+    """A score of a run at its checkpoint "last" or "chosen"; None where there is no finite one."""
+    score = (run["scores"].get(checkpoint) or {}).get(metric)
+    return score if is_number(score) else None
 
 
 def runs_of(document: Mapping[str, Any], row: Row) -> list[Mapping[str, Any]]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from scipy.optimize import isotonic_regression
 
 from crossem.report.overlay import CLASS_COLOURS
-from crossem.report.score import Score
+from crossem.report.score import Score, percent
 
 # Okabe & Ito 2008, as in the overlays, without the yellow that is faint on white
 COLOURS = CLASS_COLOURS[[4, 5, 2, 6, 0, 1]] / 255
@@ -70,7 +70,7 @@ def draw_label_fraction_curve(
         if std.any():
             axes.errorbar(at, mean, std, fmt="none", ecolor=colour, capsize=2, elinewidth=0.8, zorder=3)
             axes.fill_between(at, mean - std, mean + std, color=colour, alpha=0.15, linewidth=0)
-    axes.set_xticks(range(len(shares)), [f"{100 * share:g} %" for share in shares])
+    axes.set_xticks(range(len(shares)), [percent(share) for share in shares])
     axes.set_xlim(-0.15, max(len(shares) - 1, 0) + 0.15)
     axes.set_xlabel("share of the target's training labels")
     axes.set_ylabel(score_name)

@@ -80,16 +80,11 @@ def overlay_slices(
         InputError: a volume is not of the image's shape, or a slice is outside the stack.
     """
     image = _array(image)
-    if image.ndim != 3:
-        raise InputError(f"image of shape {image.shape}; give a (Z, Y, X) volume")
-    labels = ({} if truth is None else {"truth": truth}) | dict(predictions or {})
-    columns = {"image": np.zeros(image.shape, dtype=np.uint8)} | {n: _array(v) for n, v in labels.items()}
-    for name, label in columns.items():
-        if label.shape != image.shape:
-            raise InputError(f"{name} has shape {label.shape}, the image {image.shape}; give the same grid")
+    labels = checked_labels(image, truth, predictions or {})
+    columns = {"image": np.zeros(image.shape, dtype=np.uint8)} | labels
     depth = len(image)
     if slices is None:
-        slices = sorted({(i + 1) * depth // (_SLICES_SHOWN + 1) for i in range(_SLICES_SHOWN)})
+        slices = spaced_slices(depth, _SLICES_SHOWN)
     if not slices or not all(0 <= z < depth for z in slices):
         raise InputError(f"slices are {list(slices)}; give z indices from 0 to {depth - 1}")
     figure = _new_figure(len(slices), len(columns), image.shape[1] / image.shape[2])
@@ -102,6 +97,31 @@ def overlay_slices(
         row[0].set_ylabel(f"z = {z}", fontsize=9)
     _explain(figure, class_names, title)
     return figure
+
+
+def checked_labels(image: np.ndarray, truth: Array | None, predictions: Mapping[str, Array]) -> dict[str, np.ndarray]:
+    """The truth, if there is one, and the predictions, by name.
+
+    Raises InputError when the image is no (Z, Y, X) volume, or another volume is not of its shape.
+    """
+    if image.ndim != 3:
+        raise InputError(f"image of shape {image.shape}; give a (Z, Y, X) volume")
+    named = ({} if truth is None else {"truth": truth}) | dict(predictions)
+    labels = {name: _array(label) for name, label in named.items()}
+    for name, label in labels.items():
+        if label.shape != image.shape:
+            raise InputError(f"{name} has shape {label.shape}, the image {image.shape}; give the same grid")
+    return labels
+
+
+def spaced_slices(depth: int, count: int) -> list[int]:
+    """So many z indices, evenly spaced and not the ends; fewer of a thin stack."""
+    return sorted({(i + 1) * depth // (count + 1) for i in range(count)})
+
+
+def class_colours(count: int) -> np.ndarray:
+    """(count, 3) RGB values from 0 to 1 of the foreground classes; they repeat when there are many."""
+    return CLASS_COLOURS[np.arange(count) % len(CLASS_COLOURS)] / 255
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:
@@ -131,8 +151,7 @@ def _explain(figure: Figure, class_names: Sequence[str] | None, title: str) -> N
         figure.suptitle(title, fontsize=11)
     foreground = list(class_names or [])[1:]
     if foreground:
-        colours = [CLASS_COLOURS[i % len(CLASS_COLOURS)] / 255 for i in range(len(foreground))]
-        handles = [figure.axes[0].plot([], [], "s", color=c)[0] for c in colours]
+        handles = [figure.axes[0].plot([], [], "s", color=c)[0] for c in class_colours(len(foreground))]
         figure.legend(handles, foreground, loc="outside lower center", ncols=len(foreground), frameon=False)
 
 

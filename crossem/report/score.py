@@ -28,6 +28,11 @@ def scores_of(summary: Mapping[str, Mapping[str, Any]] | None) -> dict[str, Scor
     return found
 
 
+def percent(share: float) -> str:
+    """A share of labels as it is written everywhere: "15 %" for 0.15."""
+    return f"{100 * share:g} %"
+
+
 def is_number(value: float | None) -> bool:
     """Neither missing nor nan: a score that is 0/0 is either in JSON."""
     return value is not None and math.isfinite(value)

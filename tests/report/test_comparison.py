@@ -202,7 +202,7 @@ def test_everything_is_on_the_page(report):
     shown += ["0123456789ab-dirty"]
     for text in shown:
         assert text in page.text, text
-    spec = re.search(r"^name: pair\n.*?unsupervised: false\n.*?(?=\n\n)", page.text, re.M | re.S)
+    spec = re.search(r"^name: pair\n.*?(?=\n\n)", page.text, re.M | re.S)
     assert yaml.safe_load(spec[0]) == document["spec"]
 
 
@@ -307,7 +307,7 @@ def only_one_run(document):
 
 
 def no_run(document):
-    document.update(runs=[], summary=[], finished=None)
+    document.update(runs=[], summary=[], finished=None, commit=None, commits=[], machine=None, versions=None)
 
 
 def nothing_extra(document):
@@ -335,6 +335,52 @@ def test_a_partial_document_has_a_report(document, part, tmp_path):
     assert ("Published" in header) == (part in (only_one_run, empty_predictions))
     assert len([row for row in rows if "(published)" not in row[0]]) == len(document["summary"])
     assert part is not only_one_run or rows[0][3] == f"{document['runs'][0]['scores']['last']['mean_iou']:.3f}"
+
+
+def both_texts(document, folder):
+    write_report(document, {}, None, None, folder)
+    return read_page(folder).text, (folder / "pair.md").read_text()
+
+
+def test_outside_a_checkout_the_commit_is_unknown(tmp_path):
+    document = make_document(["dann"]) | {"commit": None, "commits": [None]}
+    for run in document["runs"]:
+        run["commit"] = None
+    texts = both_texts(document, tmp_path)
+    assert "- Commit: unknown\n" in texts[1] and not any("Commits of the runs" in text for text in texts)
+    assert ["Commit", "unknown"] in read_page(tmp_path).tables[1]
+    assert [row[-1] for row in read_page(tmp_path).tables[2][1:]] == ["unknown"] * 3
+
+
+def test_commits_of_runs_are_named_when_they_differ(tmp_path):
+    document = make_document(["dann"])
+    document["runs"][0]["commit"] = f"{'ab' * 20}-dirty, {'cd' * 20}"
+    for text in both_texts(document | {"commits": [document["commit"]]}, tmp_path):
+        assert "Commits of the runs" not in text
+    _, text = both_texts(document | {"commits": [document["commit"], "ab" * 20 + "-dirty", None]}, tmp_path)
+    assert "- Commits of the runs: 0123456789ab, abababababab-dirty, unknown\n" in text
+    assert read_page(tmp_path).tables[2][1][-1] == "abababababab-dirty, cdcdcdcdcdcd"
+
+
+@pytest.mark.parametrize("missing", [["mmd_seed0", "mmd_seed1"], [f"mmd_seed{i}" for i in range(26)]])
+def test_missing_runs_are_counted_and_folded_when_many(missing, tmp_path):
+    for text in both_texts(make_document(["dann"]) | {"missing": missing}, tmp_path):
+        assert f"3 of {3 + len(missing)} runs are finished" in text and ", ".join(missing) in text
+    text = (tmp_path / "pair.md").read_text()
+    assert ("<details>" in text) == (len(missing) > 6)
+    for text in both_texts(make_document(["dann"]) | {"missing": []}, tmp_path):
+        assert "are finished" not in text
+
+
+def test_note_of_the_protocol_and_volumes_of_the_data_are_shown(tmp_path):
+    document = make_document(["dann"])
+    document["protocol"]["note"] = "Defaults were chosen on the same columns."
+    item = {"image": "a/raw.tif", "voxel_size_zyx_nm": [47.5, 4.6, 4.6], "region_zyx": [[None, None], [457, None]]}
+    document["data"]["volumes"] = {"target": {"validation": [item]}}
+    page, text = both_texts(document, tmp_path)
+    assert all(document["protocol"]["note"] in shown for shown in (page, text))
+    volumes = re.search(r"^target:\n.*?(?=\n\n)", page, re.M | re.S)
+    assert yaml.safe_load(volumes[0]) == document["data"]["volumes"]
 
 
 def test_methods_with_shares_only_and_methods_without(tmp_path):
