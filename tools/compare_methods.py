@@ -6,9 +6,9 @@ A finished run is not repeated, a stopped one goes on from its checkpoint: type 
 from __future__ import annotations
 
 import argparse
-import shlex
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -18,23 +18,23 @@ from tqdm import tqdm
 from crossem import InputError
 from crossem.comparison import (
     METRIC,
-    Machine,
     Run,
     RunEnded,
-    check_histories,
+    Slot,
+    Spec,
+    check_records,
+    check_replaceable,
     comparison_document,
     data_facts,
     execute,
     find_datalist,
-    find_machine,
-    git_commit,
+    find_slots,
     load_spec,
     locked,
     plan_runs,
     selected_runs,
     shown_runs,
     shown_volumes,
-    versions,
     with_seeds,
     write_json,
 )
@@ -81,57 +81,68 @@ def _shipped() -> str:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    spec = with_seeds(load_spec(_find_spec(arguments.spec)), arguments.seeds or ())
+    as_written = load_spec(_find_spec(arguments.spec))
+    spec = with_seeds(as_written, arguments.seeds or ())
     work_dir, output = arguments.work_dir or Path("runs") / spec.name, check_output_folder(arguments.output)
     datalist = find_datalist(spec)
     plan = plan_runs(spec, datalist, work_dir)
     runs = selected_runs(plan, arguments.methods, arguments.seeds)
-    machine = find_machine(arguments.jobs)
-    facts = {
-        "command": f"python {shlex.join(sys.argv)}",
-        "commit": git_commit(),
-        "machine": machine.facts,
-        "versions": versions(),
-        "data": data_facts(datalist, spec.split),
-    }
+    json_file = output / f"{spec.name}.json"
+    check_replaceable(json_file, plan)
+    slots = find_slots(arguments.jobs)
+    facts = {"command": _command(spec, as_written), "data": data_facts(datalist, spec.split)}
 
     def write_document() -> dict:
         document = comparison_document(spec, facts, plan)
-        write_json(document, output / f"{spec.name}.json")
+        write_json(document, json_file)
         return document
 
     with locked(work_dir) as lock:
-        check_histories(runs)
-        failures = _run(runs, machine, lock, write_document)
+        check_records(runs)
+        failures = _run(runs, slots, lock, write_document)
         image, truth, predictions = shown_volumes(datalist, spec.split, shown_runs(spec, plan))
         document = write_document()
     if document["runs"]:
         written = write_report(document, predictions, image, truth, output)
-        print(f"wrote {', '.join(map(str, (output / f'{spec.name}.json', *written)))}")
+        print(f"wrote {', '.join(map(str, (json_file, *written)))}")
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)
     return FAILED if failures else DONE
 
 
-def _run(runs: Sequence[Run], machine: Machine, lock: int, write_document: Callable[[], object]) -> list[str]:
+def _command(spec: Spec, as_written: Spec) -> str:
+    """The command that makes all of a spec, with the seeds that were added to it."""
+    seeds = f" --seeds {' '.join(map(str, spec.seeds))}" if spec != as_written else ""
+    return f"python tools/compare_methods.py {spec.name}{seeds}"
+
+
+def _run(runs: Sequence[Run], slots: Sequence[Slot], lock: int, write_document: Callable[[], object]) -> list[str]:
     """Run all, with a bar of epochs and a line a finished run; one line for each that failed or was left out."""
     failures = []
-    total = sum(run.epochs for run in runs)
-    bar = None  # made when the epochs of earlier runs are known, which are no part of the estimate
-    with closing(execute(runs, machine, lock)) as events:
+    total, before, done = sum(run.epochs for run in runs), 0, 0
+    begin, bar = time.monotonic(), None  # made when the epochs of earlier runs are known, no part of the estimate
+    with closing(execute(runs, slots, lock)) as events:
         for event in events:
             if isinstance(event, RunEnded):
                 failures += [] if event.result else [f"{event.run.name}: {event.reason}"]
-                tqdm.write(_line(event))
+                tqdm.write(f"{_line(event)}; {_progress(before, done, total, time.monotonic() - begin)}")
                 sys.stdout.flush()
                 write_document()
-            elif bar is None:
-                bar = tqdm(total=total, initial=event.epochs, unit="epoch", smoothing=0, disable=None)
-            else:
-                bar.update(event.epochs - bar.n)
+                continue
+            done = event.epochs
+            if bar is None:
+                before = done
+                bar = tqdm(total=total, initial=before, unit="epoch", smoothing=0, disable=None)
+            bar.update(done - bar.n)
     if bar is not None:
         bar.close()
     return failures
+
+
+def _progress(before: int, done: int, total: int, seconds: float) -> str:
+    """The share of epochs that is done, and the time that the others take at the rate since ``before``."""
+    left = f", about {tqdm.format_interval(seconds * (total - done) / (done - before))} left" if done > before else ""
+    return f"{done / total:.0%} done{left}"
 
 
 def _line(event: RunEnded) -> str:

@@ -2,40 +2,30 @@
 
 from crossem.comparison.data import data_facts, find_datalist, shown_volumes
 from crossem.comparison.plan import Run, plan_runs, selected_runs, shown_runs
-from crossem.comparison.provenance import git_commit, versions
-from crossem.comparison.results import METRIC, comparison_document, write_json
-from crossem.comparison.runner import (
-    Machine,
-    Progress,
-    RunEnded,
-    check_histories,
-    execute,
-    find_machine,
-    locked,
-)
+from crossem.comparison.results import METRIC, check_replaceable, comparison_document, write_json
+from crossem.comparison.runner import Progress, RunEnded, Slot, check_records, execute, find_slots, locked
 from crossem.comparison.spec import Spec, load_spec, with_seeds
 
 __all__ = [
     "METRIC",
-    "Machine",
     "Progress",
     "Run",
     "RunEnded",
+    "Slot",
     "Spec",
-    "check_histories",
+    "check_records",
+    "check_replaceable",
     "comparison_document",
     "data_facts",
     "execute",
     "find_datalist",
-    "find_machine",
-    "git_commit",
+    "find_slots",
     "load_spec",
     "locked",
     "plan_runs",
     "selected_runs",
     "shown_runs",
     "shown_volumes",
-    "versions",
     "with_seeds",
     "write_json",
 ]

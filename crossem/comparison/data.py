@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,15 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from crossem.comparison.plan import PREDICTION, Run
+from crossem.comparison.plan import LAST, Run
 from crossem.comparison.provenance import data_checksums
-from crossem.comparison.results import result_file
+from crossem.comparison.results import is_finished
 from crossem.comparison.spec import Spec
 from crossem.data import datalist_items, load_datalist, make_phantom
 from crossem.io import read_volume
 
 PHANTOMS = {"phantom": "mitochondria", "phantom_boundaries": "boundaries"}
 PHANTOM_FOLDER = Path("data/phantom")
+_FILES = {"image", "label"}
 
 
 def find_datalist(spec: Spec) -> Path:
@@ -29,17 +31,22 @@ def find_datalist(spec: Spec) -> Path:
 
 
 def data_facts(path: Path, split: str) -> dict[str, Any]:
-    """What the document says about the data: datalist, split of the target, checksums, provenance.
+    """What the document says about the data: datalist, its volumes, split of the target, checksums, provenance.
+
+    Paths of volumes, with their voxel sizes and regions, are relative to the datalist's folder.
 
     Raises:
         InputError: when the datalist is missing or wrong, or has no labels in that split of the target.
     """
     datalist = load_datalist(path)
     datalist_items(datalist, "target", split)
+    folder = path.absolute().parent
     return {
         "datalist": path.as_posix(),
         "split": split,
-        "sha256": data_checksums(datalist, path.absolute().parent),
+        "classes": datalist["classes"],
+        "volumes": {key: _relative(datalist[key], folder) for key in ("source", "target") if key in datalist},
+        "sha256": data_checksums(datalist, folder),
         "provenance": datalist["provenance"],
     }
 
@@ -57,10 +64,19 @@ def shown_volumes(
     item = datalist_items(load_datalist(path), "target", split)[0]
     where = item.get("voxel_size_zyx_nm"), item.get("region_zyx")
     image, truth = (read_volume(item[key], *where)[0].numpy() for key in ("image", "label"))
-    finished = {title: run for title, run in runs.items() if result_file(run).is_file()}
+    finished = {title: run for title, run in runs.items() if is_finished(run)}
     return image, truth, {title: read_volume(_prediction(run))[0].numpy() for title, run in finished.items()}
 
 
-def _prediction(run: Run) -> Path:
-    """The prediction of the first volume: they are written one after another."""
-    return min((run.folder / PREDICTION).iterdir(), key=lambda path: path.stat().st_mtime_ns)
+def _relative(splits: Mapping[str, list[dict[str, Any]]], folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """The splits of a domain with the paths of images and labels relative to ``folder``."""
+
+    def relative(item: dict[str, Any]) -> dict[str, Any]:
+        return item | {key: Path(os.path.relpath(item[key], folder)).as_posix() for key in _FILES & item.keys()}
+
+    return {split: [relative(item) for item in items] for split, items in splits.items()}
+
+
+def _prediction(run: Run) -> str:
+    """The file of the first volume's prediction, as its evaluation names it."""
+    return json.loads(run.scores_file(LAST).read_text())["predictions"][0]

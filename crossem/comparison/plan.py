@@ -87,9 +87,9 @@ class Run:
 
     @property
     def history(self) -> list[str]:
-        """Every command that the result depends on, as typed: those of the runs that it needs come first."""
-        own = [typed(command) for command in (self.training, *self.evaluations.values())]
-        return list(dict.fromkeys([*(command for run in self.needs for command in run.history), *own]))
+        """Every training that the weights depend on, as typed: those of the runs that it needs come first."""
+        needed = [command for run in self.needs for command in run.history]
+        return list(dict.fromkeys([*needed, typed(self.training)]))
 
     def scores_file(self, checkpoint: str) -> Path:
         """What the evaluation of a checkpoint writes."""
@@ -105,8 +105,8 @@ def plan_runs(spec: Spec, datalist: Path, work_dir: Path) -> list[Run]:
     """The runs of a spec, seed by seed, each after those that it needs.
 
     Raises:
-        InputError: when a bundle or overlay is missing, a config does not know an option, or a checkpoint would be
-            chosen on target labels.
+        InputError: when a bundle or overlay is missing, a config does not know an option, a checkpoint would be chosen
+            on target labels, or a method that trains on the target is called unsupervised.
     """
     runs: dict[tuple[str, int, float | None], Run] = {}
     for seed in spec.seeds:
@@ -161,6 +161,11 @@ def _planned(
     options |= {"datalist": datalist, "seed": seed} | ({} if fraction is None else {"label_fraction": fraction})
     files = _config_files(name, method)
     config = _read_config(files, options)
+    if method.unsupervised and config.get("domain") == "target":
+        raise InputError(
+            f"method {name}: domain is 'target', so it uses target labels; give it unsupervised: false, or the option "
+            "domain: source"
+        )
     if method.chosen and config.get("domain") != "source":
         raise InputError(
             f"method {name}: domain is {config.get('domain')!r}, so a checkpoint may be chosen on target labels; "

@@ -15,7 +15,7 @@ from natsort import natsorted
 
 from crossem.io import split_location
 
-PACKAGES = ("torch", "monai", "pytorch-ignite", "numpy", "scipy", "scikit-image", "crossem")
+PACKAGES = tuple("torch monai pytorch-ignite numpy scipy scikit-image connected-components-3d edt crossem".split())
 
 
 def git_commit() -> str | None:
@@ -54,17 +54,18 @@ def data_checksums(datalist: Mapping[str, Any], folder: Path) -> dict[str, str]:
     checksums = {}
     for path in natsorted(files):
         name = Path(os.path.relpath(path, folder)).as_posix()
-        checksums[f"{name}/" if path.is_dir() else name] = _folder_sha256(path) if path.is_dir() else _sha256(path)
+        checksums[f"{name}/" if path.is_dir() else name] = _folder_sha256(path) if path.is_dir() else file_sha256(path)
     return checksums
 
 
 def _folder_sha256(folder: Path) -> str:
     files = natsorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    lines = "".join(f"{_sha256(folder / name)}  {name}\n" for name in files)
+    lines = "".join(f"{file_sha256(folder / name)}  {name}\n" for name in files)
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, as ``sha256sum`` prints it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

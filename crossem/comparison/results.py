@@ -10,9 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from crossem.comparison.plan import CHOSEN, LAST, Run
-from crossem.comparison.provenance import git_commit
+from crossem.comparison.plan import CHOSEN, LAST, WEIGHTS, Run, typed
+from crossem.comparison.provenance import file_sha256
 from crossem.comparison.spec import Spec
+from crossem.data._validation import read_json
+from crossem.errors import InputError
 from crossem.io import atomic_output
 from crossem.methods.checkpoint import CHECKPOINT
 from crossem.networks import load_torch_file
@@ -31,15 +33,48 @@ def write_json(content: Mapping[str, Any], path: Path) -> None:
 
 
 def result_file(run: Run) -> Path:
-    """Where the result of a run is kept; the run is finished once it is there."""
+    """Where the result of a run is kept."""
     return run.folder / "result.json"
 
 
-def run_result(run: Run, commands: Sequence[str], device: str) -> dict[str, Any]:
+def record_file(run: Run) -> Path:
+    """Where it is kept what a run came from: its request, and each of its commands as it was started."""
+    return run.folder / "commands.json"
+
+
+def read_record(run: Run) -> dict[str, Any] | None:
+    """What is in a run's folder came from this; None where there is nothing yet."""
+    path = record_file(run)
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def request(run: Run) -> dict[str, Any]:
+    """What a run's result is of: all trainings, the evaluations, and the weights of the runs that it needs, by SHA-256.
+
+    The checksum is null where there are no such weights (any more).
+    """
+    weights = {needed.name: needed.folder / WEIGHTS[LAST] for needed in run.needs}
+    return {
+        "trainings": run.history,
+        "evaluations": [typed(command) for command in run.evaluations.values()],
+        "needs": {name: file_sha256(path) if path.is_file() else None for name, path in weights.items()},
+    }
+
+
+def is_finished(run: Run) -> bool:
+    """Whether a run's folder holds a result, and it is of what the run asks for now."""
+    record = read_record(run)
+    if record is None or not result_file(run).is_file():
+        return False
+    return all(record.get(key) == value for key, value in request(run).items())
+
+
+def run_result(run: Run, commands: Sequence[str], started: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The result of a run whose commands have ended: scores on the target, chosen epoch, curves, seconds.
 
     ``seconds`` are those of the training loops, also of one that was resumed, without what starting took. Scores that
-    are not finite are null.
+    are not finite are null. Commit and device are those of when the commands were started: where they differ, all,
+    with commas.
     """
     scores = {
         checkpoint: _finite(json.loads(run.scores_file(checkpoint).read_text())["scores"])
@@ -56,8 +91,8 @@ def run_result(run: Run, commands: Sequence[str], device: str) -> dict[str, Any]
         "chosen_epoch": best,
         "curves": _curves(run.stages[-1].log()),
         "seconds": round(sum(float(stage.log()[-1]["seconds"]) for stage in run.stages), 1),
-        "device": device,
-        "commit": git_commit(),
+        "device": ", ".join(_distinct(started, "device")),
+        "commit": ", ".join(_distinct(started, "commit")) or None,
     }
 
 
@@ -87,35 +122,68 @@ def comparison_document(spec: Spec, facts: Mapping[str, Any], runs: Sequence[Run
 
     Args:
         spec: what was asked for.
-        facts: "command", "commit", "machine", "versions" and "data", as they go into the document.
+        facts: "command" and "data", as they go into the document.
         runs: all of the plan.
+
+    Commit, machine and versions are those of the last run that was finished, null where there is none.
     """
-    finished = [run for run in runs if result_file(run).is_file() and read_history(run) == run.history]
+    finished = [run for run in runs if is_finished(run)]
     results = [json.loads(result_file(run).read_text()) for run in finished]
-    latest = max((result_file(run).stat().st_mtime for run in finished), default=None)
+    starts = [start for run in finished for start in read_record(run)["started"]]
+    latest = max(finished, key=_end, default=None)
+    start = read_record(latest)["started"][-1] if latest else None
     return {
         "name": spec.name,
         "title": spec.title,
         **facts,
-        "finished": None if latest is None else datetime.date.fromtimestamp(latest).isoformat(),
+        "commit": start and start["commit"],
+        "commits": _distinct(starts, "commit"),
+        "machine": start and {key: start[key] for key in ("device", "cpu", "threads")},
+        "versions": start and start["versions"],
+        "finished": latest and datetime.date.fromtimestamp(_end(latest)).isoformat(),
         "protocol": {"selection": SELECTION, "metric": METRIC},
         "spec": spec.model_dump(mode="json", exclude_unset=True),
         "published": [entry.model_dump(exclude_none=True) for entry in spec.published],
         "methods": {name: {"title": method.title} for name, method in spec.methods.items()},
         "summary": summary(results),
+        "missing": [run.name for run in runs if run not in finished],
         "runs": results,
     }
 
 
-def history_file(run: Run) -> Path:
-    """Where the commands of a run are kept from its start on, to tell whether they are still the same."""
-    return run.folder / "commands.json"
+def check_replaceable(path: Path, runs: Sequence[Run]) -> None:
+    """See that a document, if it is there, can be written again without losing a run.
+
+    Args:
+        path: of the document.
+        runs: all of the plan.
+
+    Raises:
+        InputError: when it holds a run that is not in the runs' folders, or is something else.
+    """
+    if not path.is_file():
+        return
+    remedy = "give another --output, or remove that file"
+    try:
+        held = [(run["method"], run["label_fraction"], run["seed"]) for run in read_json(path, "results")["runs"]]
+    except (LookupError, TypeError) as error:
+        raise InputError(f"{path} holds no results of a comparison; {remedy}") from error
+    there = [(run.method, run.label_fraction, run.seed) for run in runs if record_file(run).is_file()]
+    if lost := [run for run in held if run not in there]:
+        method, fraction, seed = lost[0]
+        raise InputError(
+            f"{path} holds runs that are not in {runs[0].folder.parent}, or not asked for ({len(lost)}, the first: "
+            f"{method}, label fraction {fraction}, seed {seed}); {remedy}"
+        )
 
 
-def read_history(run: Run) -> list[str] | None:
-    """The commands that what is in a run's folder came from; None where there is nothing yet."""
-    path = history_file(run)
-    return json.loads(path.read_text())["commands"] if path.is_file() else None
+def _end(run: Run) -> float:
+    return result_file(run).stat().st_mtime
+
+
+def _distinct(entries: Iterable[Mapping[str, Any]], key: str) -> list[str]:
+    """The different values that entries have, without null, in the order of their coming."""
+    return list(dict.fromkeys(entry[key] for entry in entries if entry[key] is not None))
 
 
 def _finite(scores: Mapping[str, float]) -> dict[str, float | None]:

@@ -103,7 +103,7 @@ def with_seeds(spec: Spec, seeds: Iterable[int]) -> Spec:
 
 
 def method_order(spec: Spec, path: Path | str = "") -> list[str]:
-    """The methods, each after those that it needs.
+    """The methods in the spec's order, except that those that one needs come right before it.
 
     Raises:
         InputError: when a method needs one that is not there, has no run without a label fraction, or needs itself.
@@ -119,10 +119,20 @@ def method_order(spec: Spec, path: Path | str = "") -> list[str]:
                     f"add null to the label_fractions of {needed}"
                 )
     try:
-        return list(graphlib.TopologicalSorter({n: m.needs for n, m in spec.methods.items()}).static_order())
+        graphlib.TopologicalSorter({n: m.needs for n, m in spec.methods.items()}).prepare()
     except graphlib.CycleError as error:
         circle = " -> ".join(reversed(error.args[1]))
         raise InputError(f"spec {path}: methods need each other in a circle, {circle}; take one out") from error
+    order: dict[str, None] = {}  # a name that is there already keeps its place
+
+    def add(name: str) -> None:
+        for needed in spec.methods[name].needs:
+            add(needed)
+        order[name] = None
+
+    for name in spec.methods:
+        add(name)
+    return list(order)
 
 
 def with_folders(value: Any, folders: dict[str, Path]) -> Any:

@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 class ScoreReport:
     """Handler of an evaluator: logs its scores and writes them to ``output_dir/scores.json``.
 
+    The report names the images, and where the postprocessing saves the predictions, their files in the same order.
+
     Args:
         output_dir: created when it does not exist.
         checkpoint: the weights that were evaluated, named in the report.
@@ -24,14 +26,24 @@ class ScoreReport:
 
     def __init__(self, output_dir: str | Path, checkpoint: str | Path) -> None:
         self.path, self.checkpoint = check_output_folder(output_dir) / "scores.json", Path(checkpoint)
+        self.predictions: list[str] = []
 
     def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self.predictions.clear)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.note_predictions)
         engine.add_event_handler(Events.COMPLETED, self.write)
+
+    def note_predictions(self, engine: SupervisedEvaluator) -> None:
+        """Remember where ``SaveVolumed`` has put the predictions of a batch."""
+        metas = [item["pred"].meta for item in engine.state.output]
+        self.predictions += [meta["saved_to"] for meta in metas if "saved_to" in meta]
 
     def write(self, engine: SupervisedEvaluator) -> None:
         scores = {name: float(value) for name, value in engine.state.metrics.items()}
         images = [str(item["image"]) for item in engine.data_loader.dataset.data]
         report = {"checkpoint": str(self.checkpoint), "images": images, "scores": scores}
+        if self.predictions:
+            report["predictions"] = self.predictions
         with atomic_output(self.path, self.path.suffix) as temporary:
             temporary.write_text(json.dumps(report, indent=2) + "\n")
         logger.info("%s", ", ".join(f"{name} {value:.3f}" for name, value in scores.items()))

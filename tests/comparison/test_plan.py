@@ -98,6 +98,8 @@ def test_translation_is_a_stage_of_its_own(content, plan):
 def test_history_names_what_a_run_starts_from(content, plan):
     before = plan(content)[1].history
     assert any("source-only_seed0" in command and "training" in command for command in before)
+    content["split"] = "test"
+    assert plan(content)[1].history == before  # the weights do not depend on what they are scored on
     content["methods"]["source-only"]["options"] = {"epochs": 5}
     assert plan(content)[1].history != before
 
@@ -117,7 +119,11 @@ def test_methods_and_seeds_are_selected_with_what_they_need(content, plan):
         ({"bundle": "em_unet_finetune"}, "no bundle 'em_unet_finetune' .*did you mean 'em_unet_finetune_segmentation'"),
         ({"overlays": ["fintune.json"]}, "overlay .*fintune.json does not exist; did you mean 'finetune.json'"),
         ({"options": {"epocs": 3}}, "method source-only: --epocs is not an option of this config"),
-        ({"options": {"domain": "target"}}, "domain is 'target', so a checkpoint may be chosen on target labels"),
+        (
+            {"options": {"domain": "target"}},
+            "domain is 'target', so it uses target labels; give it unsupervised: false",
+        ),
+        ({"options": {"domain": "target"}, "unsupervised": False}, "domain is 'target', so a checkpoint may be chosen"),
         ({"bundle": "em_dann_segmentation"}, "may be chosen on target labels; give it the option domain: source"),
     ],
 )

@@ -1,8 +1,10 @@
 """Results: means over seeds against numpy, and what a run leaves behind read into one."""
 
 import csv
+import datetime
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 
@@ -10,9 +12,19 @@ import numpy as np
 import pytest
 import torch
 
-from crossem.comparison import comparison_document, load_spec, plan_runs
+from crossem.comparison import check_replaceable, comparison_document, load_spec, plan_runs
 from crossem.comparison.provenance import data_checksums, git_commit, versions
-from crossem.comparison.results import history_file, result_file, run_result, summary, write_json
+from crossem.comparison.results import (
+    is_finished,
+    read_record,
+    record_file,
+    request,
+    result_file,
+    run_result,
+    summary,
+    write_json,
+)
+from crossem.errors import InputError
 
 
 def result(method="a", fraction=None, seed=0, chosen=True, **scores):
@@ -60,6 +72,7 @@ def leave_training(run, epochs=2):
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
+    (run.folder / "model.pt").write_text(f"weights of {run.name}")
     torch.save({"epoch": epochs, "parts": {"best_score": {"score": 0.25, "epoch": 2}}}, run.folder / "checkpoint.pt")
     for checkpoint, iou in (("last", 0.5), ("chosen", 0.75)):
         if checkpoint in run.evaluations:
@@ -68,10 +81,21 @@ def leave_training(run, epochs=2):
             run.scores_file(checkpoint).write_text(json.dumps({"scores": scores}))
 
 
+def started(commit, device="CPU, 1 thread"):
+    machine = {"device": device, "cpu": "A", "threads": 1}
+    return {"command": "python x", "commit": commit, **machine, "versions": {"torch": commit}}
+
+
+def leave_result(run, *starts):
+    leave_training(run)
+    write_json(request(run) | {"started": starts}, record_file(run))
+    write_json(run_result(run, ["python x"], starts), result_file(run))
+
+
 def test_the_result_of_a_run(plan):
     run = plan[1][0]
     leave_training(run)
-    found = run_result(run, ["python x"], "CPU, 1 thread")
+    found = run_result(run, ["python x"], [started("a"), started("b"), started("a", "GPU"), started(None)])
     assert found["scores"] == {
         "last": {"mean_iou": 0.5, "precision_mitochondria": None},
         "chosen": {"mean_iou": 0.75, "precision_mitochondria": None},
@@ -79,34 +103,82 @@ def test_the_result_of_a_run(plan):
     assert found["curves"] == {"epoch": [1, 2], "loss": [1.0, 0.5], "validation_mean_iou": [None, 0.25]}
     assert (found["chosen_epoch"], found["seconds"], found["seed"]) == (2, 3.0, 0)
     assert (found["method"], found["label_fraction"]) == ("source-only", None)
-    assert found["commands"] == ["python x"] and found["device"] == "CPU, 1 thread"
+    assert found["commands"] == ["python x"] and found["device"] == "CPU, 1 thread, GPU"
+    assert found["commit"] == "a, b"
 
 
 def test_the_result_of_a_run_that_chooses_no_checkpoint(plan):
     run = plan[1][1]
     leave_training(run)
-    found = run_result(run, [], "")
-    assert found["scores"]["chosen"] is None and found["chosen_epoch"] is None and found["label_fraction"] == 0.25
+    found = run_result(run, [], [])
+    assert (
+        found["commit"] is None
+        and found["scores"]["chosen"] is None
+        and found["chosen_epoch"] is None
+        and found["label_fraction"] == 0.25
+    )
+
+
+def test_a_run_is_finished_while_all_that_it_asked_for_is_the_same(plan):
+    source_only, fine_tune = plan[1][:2]
+    assert not is_finished(source_only)
+    for run in (source_only, fine_tune):
+        leave_result(run, started("a"))
+        assert is_finished(run)
+    for key in ("trainings", "evaluations"):
+        record = read_record(fine_tune)
+        write_json(record | {key: ["python y"]}, record_file(fine_tune))
+        assert not is_finished(fine_tune)
+        write_json(record, record_file(fine_tune))
+    (source_only.folder / "model.pt").write_text("trained again")
+    assert is_finished(source_only) and not is_finished(fine_tune)
+    (source_only.folder / "model.pt").unlink()
+    assert not is_finished(fine_tune)
 
 
 def test_the_document_holds_the_finished_runs_of_the_same_commands(plan):
     spec, runs = plan
-    for run in runs[:3]:
-        leave_training(run)
-        write_json({"commands": run.history}, history_file(run))
-        write_json(run_result(run, [], ""), result_file(run))
-    write_json({"commands": ["another"]}, history_file(runs[2]))
-    facts = {name: None for name in ("command", "commit", "machine", "versions", "data")}
+    facts = {"command": "python z", "data": None}
+    empty = comparison_document(spec, facts, runs)
+    assert empty["runs"] == empty["commits"] == [] and empty["finished"] is empty["commit"] is empty["machine"] is None
+    for number, run in enumerate(runs[:3]):
+        leave_result(run, started(f"{number}a"), started(f"{number}b"))
+        os.utime(result_file(run), (1e9 - number, 1e9 - number))
+    write_json(request(runs[2]) | {"trainings": ["another"], "started": []}, record_file(runs[2]))
     document = comparison_document(spec, facts, runs)
+    # of the run that was finished last, as it was started
+    assert (document["commit"], document["finished"]) == ("0b", datetime.date.fromtimestamp(1e9).isoformat())
+    assert document["machine"] == {"device": "CPU, 1 thread", "cpu": "A", "threads": 1}
+    assert document["versions"] == {"torch": "0b"} and document["commits"] == ["0a", "0b", "1a", "1b"]
+    assert document["missing"] == [run.name for run in runs[2:]]
     known = [(entry["method"], entry["label_fraction"]) for entry in document["runs"]]
     assert known == [("source-only", None), ("fine-tune", 0.25)]
     assert [entry["seeds"] for entry in document["summary"]] == [[0], [0]]
     assert document["methods"] == {"fine-tune": {"title": "Fine-tuning"}, "source-only": {"title": "Source only"}}
     assert document["protocol"]["metric"] == "mean_iou" and document["published"] == []
     assert set(document) == {
-        *facts, "name", "title", "finished", "protocol", "spec", "published", "methods", "summary", "runs",
+        *facts, "name", "title", "commit", "commits", "machine", "versions", "finished", "protocol", "spec",
+        "published", "methods", "summary", "missing", "runs",
     }  # fmt: skip
     json.dumps(document, allow_nan=False)
+
+
+def test_a_document_with_runs_that_are_not_here_is_not_replaced(plan, tmp_path):
+    spec, runs = plan
+    path = tmp_path / "tiny.json"
+    check_replaceable(path, runs)
+    for run in runs[:2]:
+        leave_result(run, started("a"))
+    write_json(comparison_document(spec, {}, runs), path)
+    check_replaceable(path, runs)
+    result_file(runs[1]).unlink()  # while it is evaluated again
+    check_replaceable(path, runs)
+    shutil.rmtree(runs[1].folder)
+    with pytest.raises(InputError, match="holds runs .*1, the first: fine-tune, label fraction 0.25, seed 0.*--output"):
+        check_replaceable(path, runs)
+    path.write_text("[]")
+    with pytest.raises(InputError, match="tiny.json holds no results of a comparison; give another --output"):
+        check_replaceable(path, runs)
 
 
 def test_checksums_are_those_of_sha256sum(tmp_path):
@@ -151,3 +223,4 @@ def test_a_commit_is_dirty_with_a_changed_file_outside_the_results(tmp_path, mon
 
 def test_versions_are_those_imported():
     assert versions()["torch"] == torch.__version__ and versions()["numpy"] == np.__version__
+    assert {"connected-components-3d", "edt"} <= versions().keys()

@@ -23,6 +23,14 @@ def test_what_was_written_can_be_written_again(content, spec_file):
     assert Spec.model_validate(written) == load_spec(spec_file(content))
 
 
+def test_methods_are_in_the_order_of_the_spec_with_what_they_need_before(content, spec_file):
+    """One that needs nothing stays where it is."""
+    base = {"title": "A", "bundle": "b"}
+    needs = {"d": ["b"], "a": [], "c": ["e", "d"], "b": [], "e": ["a"]}
+    content["methods"] = {name: base | {"options": {n: f"{{{n}}}/x" for n in of}} for name, of in needs.items()}
+    assert method_order(load_spec(spec_file(content))) == ["b", "d", "a", "e", "c"]
+
+
 def changed(content, path, value):
     *parents, last = path
     for key in parents:
