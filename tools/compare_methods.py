@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("spec", help=f"one of {_shipped()}, or the path of a YAML file")
     parser.add_argument("--work_dir", type=Path, help="folder of the runs (default: runs/NAME of the spec)")
-    parser.add_argument("--output", type=Path, default=Path("docs/results"), help="folder of the report")
+    parser.add_argument("--output", type=Path, help="folder of the report (default: that of the runs)")
     parser.add_argument("--methods", nargs="+", help="only these, and those that they need")
     parser.add_argument("--seeds", nargs="+", type=int, help="only these; more than the spec has can be given")
     parser.add_argument("--jobs", type=int, help="runs at once (default: one a GPU, or one on the CPU)")
@@ -83,7 +83,8 @@ def _shipped() -> str:
 def _compare(arguments: argparse.Namespace) -> int:
     as_written = load_spec(_find_spec(arguments.spec))
     spec = with_seeds(as_written, arguments.seeds or ())
-    work_dir, output = arguments.work_dir or Path("runs") / spec.name, check_output_folder(arguments.output)
+    work_dir = arguments.work_dir or Path("runs") / spec.name
+    output = check_output_folder(arguments.output or work_dir)
     datalist = find_datalist(spec)
     plan = plan_runs(spec, datalist, work_dir)
     runs = selected_runs(plan, arguments.methods, arguments.seeds)

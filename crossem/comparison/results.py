@@ -141,7 +141,7 @@ def comparison_document(spec: Spec, facts: Mapping[str, Any], runs: Sequence[Run
         "machine": start and {key: start[key] for key in ("device", "cpu", "threads")},
         "versions": start and start["versions"],
         "finished": latest and datetime.date.fromtimestamp(_end(latest)).isoformat(),
-        "protocol": {"selection": SELECTION, "metric": METRIC},
+        "protocol": {"selection": SELECTION, "metric": METRIC, "note": spec.note},
         "spec": spec.model_dump(mode="json", exclude_unset=True),
         "published": [entry.model_dump(exclude_none=True) for entry in spec.published],
         "methods": {name: {"title": method.title} for name, method in spec.methods.items()},

@@ -62,10 +62,11 @@ class Published(_Strict):
 
 
 class Spec(_Strict):
-    """Methods to compare: each is run with every seed, and scored on ``split`` of the target."""
+    """Methods to compare, each with every seed, scored on ``split`` of the target. ``note`` is for readers."""
 
     name: Name
     title: str
+    note: str = ""
     datalist: str
     split: SplitName = "validation"
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
