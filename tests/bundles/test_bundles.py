@@ -36,7 +36,11 @@ PHANTOM_DATALISTS = {
 BASES = {"em_boundary_segmentation/conditional.json": ("adapt.json",)}
 DIFFERING_KEYS = {
     "em_boundary_segmentation": {
-        "working_voxel_size_zyx_nm", "roi_size_zyx", "window_size_zyx", "num_classes", "min_object_nm3"
+        "working_voxel_size_zyx_nm",
+        "roi_size_zyx",
+        "window_size_zyx",
+        "num_classes",
+        "min_object_nm3",
     },
 }
 INSTANCE_SCORES = tuple(f"instance_{metric}_mitochondria" for metric in ("f1", "precision", "recall"))
