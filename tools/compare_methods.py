@@ -6,6 +6,7 @@ A finished run is not repeated, a stopped one goes on from its checkpoint: type 
 from __future__ import annotations
 
 import argparse
+import shlex
 import signal
 import sys
 import time
@@ -91,7 +92,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     json_file = output / f"{spec.name}.json"
     check_replaceable(json_file, plan)
     slots = find_slots(arguments.jobs)
-    facts = {"command": _command(spec, as_written), "data": data_facts(datalist, spec.split)}
+    facts = {"command": _command(spec, as_written, arguments.spec), "data": data_facts(datalist, spec.split)}
 
     def write_document() -> dict:
         document = comparison_document(spec, facts, plan)
@@ -111,10 +112,10 @@ def _compare(arguments: argparse.Namespace) -> int:
     return FAILED if failures else DONE
 
 
-def _command(spec: Spec, as_written: Spec) -> str:
-    """The command that makes all of a spec, with the seeds that were added to it."""
+def _command(spec: Spec, as_written: Spec, given: str) -> str:
+    """The command that makes all of a spec, named as it was given, with the seeds that were added to it."""
     seeds = f" --seeds {' '.join(map(str, spec.seeds))}" if spec != as_written else ""
-    return f"python tools/compare_methods.py {spec.name}{seeds}"
+    return f"python tools/compare_methods.py {shlex.quote(given)}{seeds}"
 
 
 def _run(runs: Sequence[Run], slots: Sequence[Slot], lock: int, write_document: Callable[[], object]) -> list[str]:

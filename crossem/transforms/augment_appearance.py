@@ -1,8 +1,8 @@
 """Random changes that leave texture and shape as the only sign of an object.
 
-In one stack mitochondria may be the darkest things there are, in another they are as bright as the cytoplasm while
-glia is dark. A network learns whatever tells objects apart in the source, so a brightness that does so by chance has
-to be taken from it (domain randomisation: Tobin et al. 2017, arXiv:1703.06907).
+In one stack mitochondria may be the darkest things there are, in another glia and membranes are as dark. A network
+learns whatever tells objects apart in the source, so a brightness that does so by chance has to be taken from it
+(domain randomisation: Tobin et al. 2017, arXiv:1703.06907).
 
 Images are normalised float32 (C, Z, Y, X) on the CPU, as in `augment_intensity`. Labels are read, never changed.
 """
