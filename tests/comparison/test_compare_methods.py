@@ -99,7 +99,8 @@ def test_a_comparison_is_stopped_and_goes_on(command, tmp_path):
 
 
 def check_document(document):
-    assert document["command"] == "python tools/compare_methods.py phantom" and document["missing"] == []
+    assert document["command"] == f"python tools/compare_methods.py {tmp_path / 'phantom.yaml'}"
+    assert document["missing"] == []
     assert document["data"]["split"] == "test" and len(document["data"]["sha256"]) == 10
     assert document["machine"]["device"] == "CPU, 1 thread" and document["machine"]["threads"] == 1
     assert document["published"] == [{"name": "Others", "score": 0.5, "metric": "mean_iou", "source": "A paper"}]
