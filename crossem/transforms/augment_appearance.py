@@ -20,6 +20,7 @@ from monai.transforms import MapTransform, RandomizableTransform
 
 from crossem.checks import checked_number, checked_range
 from crossem.transforms._tensors import like, plain
+from crossem.transforms.augment_intensity import _RandIntensityd
 from crossem.transforms.separable import apply_along_axis, gaussian_matrix
 
 
@@ -143,7 +144,7 @@ class RandDarkRegionsd(_RandAppearanced):
         return image + region * change
 
 
-class RandLocalContrastd(_RandAppearanced):
+class RandLocalContrastd(_RandIntensityd):
     """
     Subtract a random share of the local mean, so that brightness counts less and detail more.
 
@@ -168,11 +169,12 @@ class RandLocalContrastd(_RandAppearanced):
         share: Sequence[float] = (0.0, 1.0),
         allow_missing_keys: bool = False,
     ) -> None:
-        super().__init__(keys, prob, "", allow_missing_keys)
+        super().__init__(keys, prob, allow_missing_keys)
         self.sigma_px, self.share = checked_number("sigma_px", sigma_px, minimum=0.1), checked_range("share", share)
 
-    def _augment(self, image: torch.Tensor, label: np.ndarray | None) -> torch.Tensor:
-        flat = image - self.R.uniform(*self.share) * _smoothed(image, self.sigma_px)
+    def _augment(self, image: torch.Tensor) -> torch.Tensor:
+        smooth = torch.stack([_smoothed(channel, self.sigma_px) for channel in image])
+        flat = image - self.R.uniform(*self.share) * smooth
         std, mean = torch.std_mean(image)
         flat_std, flat_mean = torch.std_mean(flat)
         return (flat - flat_mean) * (std / flat_std.clamp_min(1e-6)) + mean
