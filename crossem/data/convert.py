@@ -75,7 +75,7 @@ def _convert(
     else:
         volume, classes = _read_bodies(annotation, voxel_size_zyx_nm)
         if spec.convert == "supervoxel_boundaries":
-            classes = boundaries_from_instances(classes)
+            classes = boundaries_from_instances(classes, spec.boundary_pixels)
     if classes.shape != tuple(shape_zyx):
         raise InputError(f"{annotation}: shape {classes.shape} (z, y, x), expected {tuple(shape_zyx)}; get it again")
     _check_share(spec, classes, annotation)

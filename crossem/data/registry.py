@@ -70,12 +70,16 @@ class Volume(_Strict):
 
 
 class LabelSpec(_Strict):
-    """How an annotation becomes class indices; `convert` null when this library converts none."""
+    """How an annotation becomes class indices; `convert` null when this library converts none.
+
+    `boundary_pixels`: of boundaries made from bodies, how many are marked on each side.
+    """
 
     classes: list[str]
     annotation: str | None = None
     convert: Converter | None = None
     values: dict[int, int] = {}
+    boundary_pixels: PositiveInt = 1
     expected_foreground: tuple[float, float] | None = None
 
 

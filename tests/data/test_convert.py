@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 import tifffile
+from scipy.ndimage import binary_dilation
 from skimage.segmentation import find_boundaries
 
 from crossem.data.convert import bodies_from_supervoxels, convert_dataset
@@ -115,6 +116,12 @@ def registry():
                             "annotation": "bodies",
                             "convert": "supervoxel_boundaries",
                         },
+                        "wide_edge": {
+                            "classes": CLASSES,
+                            "annotation": "bodies",
+                            "convert": "supervoxel_boundaries",
+                            "boundary_pixels": 2,
+                        },
                         "bodies": {"classes": [], "annotation": "bodies", "convert": "supervoxel_bodies"},
                     },
                     "splits": {
@@ -199,6 +206,8 @@ def test_bodies_and_boundaries(registry, tmp_path):
     edge, size = _label(tmp_path / "b/crossem/main_edge.ome.tif")
     np.testing.assert_array_equal(edge, expected)
     assert size == pytest.approx((10, 10, 10))
+    wide = _label(tmp_path / "b/crossem/main_wide_edge.ome.tif")[0]
+    np.testing.assert_array_equal(wide, [binary_dilation(plane) for plane in expected])
 
 
 def test_supervoxel_without_body():

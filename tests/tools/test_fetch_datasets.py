@@ -192,7 +192,7 @@ def test_one_command_from_real_files_to_datalists(main, tmp_path, capsys):
     assert "epfl_hippocampus/: 2 files as fetched (no published checksum" in report
     assert "vnc/stack1_test/raw: 20 files as fetched (local layout" in report
 
-    shares = {"epfl_to_vnc": (0.056, 0.059), "vnc_to_epfl": (0.059, 0.056), "fibsem_to_vnc": (0.104, 0.209)}
+    shares = {"epfl_to_vnc": (0.056, 0.059), "vnc_to_epfl": (0.059, 0.056), "fibsem_to_vnc": (0.194, 0.209)}
     for name, expected in shares.items():
         datalist = load_datalist(tmp_path / f"{name}.json")
         for domain, share in zip(("source", "target"), expected, strict=True):
