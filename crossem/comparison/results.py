@@ -20,6 +20,7 @@ from crossem.methods.checkpoint import CHECKPOINT
 from crossem.networks import load_torch_file
 
 METRIC = "mean_iou"
+SOURCE = "source"
 SELECTION = (
     "last: the weights after the last epoch. chosen: those of the epoch with the best mean IoU on the source's "
     "validation volumes. No target label is used for either choice."
@@ -99,8 +100,9 @@ def run_result(run: Run, commands: Sequence[str], started: Sequence[Mapping[str,
 def summary(results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Mean and sample standard deviation over seeds, of every score of each method and label fraction.
 
-    The deviation is null with one seed. Both are null where a seed has no value (the precision of an empty prediction):
-    a mean of the others would flatter.
+    Beside those on the target the one of the last epoch on the source's validation volumes, of methods that validate
+    there. The deviation is null with one seed. Both are null where a seed has no value (the precision of an empty
+    prediction): a mean of the others would flatter.
     """
     groups: dict[tuple[str, float | None], list[Mapping[str, Any]]] = {}
     for result in results:
@@ -112,6 +114,7 @@ def summary(results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "seeds": [result["seed"] for result in group],
             LAST: _mean_and_std([result["scores"][LAST] for result in group]),
             CHOSEN: _mean_and_std([result["scores"][CHOSEN] for result in group]),
+            SOURCE: _mean_and_std([_source_score(result) for result in group]),
         }
         for (method, fraction), group in groups.items()
     ]
@@ -199,6 +202,13 @@ def _curves(rows: Sequence[Mapping[str, str]]) -> dict[str, list[float | None]]:
 def _number(text: str | None) -> float | None:
     value = float(text) if text else math.nan
     return value if math.isfinite(value) else None
+
+
+def _source_score(result: Mapping[str, Any]) -> dict[str, float | None] | None:
+    """What the training's own validation gave at the end, where it is the source's: there a checkpoint is chosen."""
+    if result["scores"][CHOSEN] is None:
+        return None
+    return {METRIC: result["curves"]["validation_mean_iou"][-1]}
 
 
 def _mean_and_std(scores: Sequence[Mapping[str, float | None] | None]) -> dict[str, dict[str, float | None]] | None:

@@ -44,6 +44,7 @@ class Row:
         label_fraction: share of the target's training labels, 0 ... 1; None for a method that takes no share.
         unsupervised: no target label was used in training.
         last, chosen: metric -> score of the last and of the chosen checkpoint; empty where there is none.
+        source: metric -> score of the last checkpoint on the source; empty where it was not validated there.
     """
 
     method: str | None
@@ -53,6 +54,7 @@ class Row:
     seeds: tuple[int, ...] = ()
     last: Mapping[str, Score] = field(default_factory=dict)
     chosen: Mapping[str, Score] = field(default_factory=dict)
+    source: Mapping[str, Score] = field(default_factory=dict)
     published: tuple[Published, ...] = ()
 
     @property
@@ -69,14 +71,14 @@ class Row:
 
 @dataclass(frozen=True)
 class ScoreColumn:
-    """One metric at one checkpoint, "last" or "chosen"."""
+    """One metric of one kind of a row's scores: "last", "chosen" or "source"."""
 
     title: str
-    checkpoint: str
+    kind: str
     metric: str
 
     def score(self, row: Row) -> Score | None:
-        return (row.last if self.checkpoint == "last" else row.chosen).get(self.metric)
+        return getattr(row, self.kind).get(self.metric)
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ class ComparisonTable:
         """One entry a column, and that of the published scores (if there are any) after the metric they are of."""
         if not self.sources:
             return entries
-        main = sum(column.metric == self.metric for column in self.columns)
+        main = sum(column.metric == self.metric and column.kind != "source" for column in self.columns)
         return [*entries[:main], published, *entries[main:]]
 
     def _score_cell(self, column: ScoreColumn, row: Row) -> Cell:
@@ -176,6 +178,7 @@ def _row(document: Mapping[str, Any], summary: Mapping[str, Any]) -> Row:
         seeds=tuple(summary["seeds"]),
         last=scores_of(summary["last"]),
         chosen=scores_of(summary["chosen"]),
+        source=scores_of(summary["source"]),
     )
 
 
@@ -222,6 +225,7 @@ def _columns(rows: Sequence[Row], metric: str) -> list[ScoreColumn]:
         if name != metric:
             title = "Instance F1" if instances == [name] else metric_title(name)
             columns.append(ScoreColumn(title, "last", name))
+    columns.append(ScoreColumn(f"{metric_title(metric)} on the source", "source", metric))
     return [column for column in columns if any(column.score(row) is not None for row in rows)]
 
 

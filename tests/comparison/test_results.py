@@ -30,7 +30,8 @@ from crossem.errors import InputError
 def result(method="a", fraction=None, seed=0, chosen=True, **scores):
     known = {"mean_iou": 0.5, **scores}
     both = {"last": known, "chosen": {name: value / 2 for name, value in known.items()} if chosen else None}
-    return {"method": method, "label_fraction": fraction, "seed": seed, "scores": both}
+    curves = {"validation_mean_iou": [None, 0.9, known["mean_iou"] / 4]}
+    return {"method": method, "label_fraction": fraction, "seed": seed, "scores": both, "curves": curves}
 
 
 def test_means_over_seeds_are_those_of_numpy():
@@ -39,13 +40,14 @@ def test_means_over_seeds_are_those_of_numpy():
     results += [result(fraction=0.5, mean_iou=0.25), result(method="b", chosen=False)]
     a, half, b = summary(results)
     assert (a["method"], a["label_fraction"], a["seeds"]) == ("a", None, [0, 1, 2])
-    for which, factor in (("last", 1), ("chosen", 0.5)):
-        for column, name in enumerate(("mean_iou", "recall")):
+    assert list(a["source"]) == ["mean_iou"]
+    for which, factor in (("last", 1), ("chosen", 0.5), ("source", 0.25)):
+        for column, name in enumerate(a[which]):
             expected = factor * values[:, column]
             assert a[which][name]["mean"] == pytest.approx(expected.mean())
             assert a[which][name]["std"] == pytest.approx(expected.std(ddof=1))
     assert half["last"]["mean_iou"] == {"mean": 0.25, "std": None}
-    assert b["chosen"] is None and b["seeds"] == [0]
+    assert b["chosen"] is None and b["source"] is None and b["seeds"] == [0]
 
 
 def test_an_undefined_score_of_one_seed_leaves_no_mean():

@@ -42,6 +42,7 @@ def make_run(method, share, seed, rng, class_name="mitochondria"):
     else:
         last |= {f"instance_f1_{class_name}": level - 0.1}
     chosen = None if method in ("fine-tune", "oracle") else {k: v + 0.01 for k, v in last.items()}
+    validation = [None, 0.4, None, level + 0.1]
     return {
         "method": method,
         "label_fraction": share,
@@ -49,7 +50,7 @@ def make_run(method, share, seed, rng, class_name="mitochondria"):
         "commands": [f"train {method} '{share}' --seed {seed} < /dev/null", f"evaluate {method} {share} {seed}"],
         "scores": {"last": last, "chosen": chosen},
         "chosen_epoch": 4 if chosen else None,
-        "curves": {"epoch": [1, 2, 3, 4], "loss": [3, 2, 1, 0.5], "validation_mean_iou": [None, 0.4, None, 0.6]},
+        "curves": {"epoch": [1, 2, 3, 4], "loss": [3, 2, 1, 0.5], "validation_mean_iou": validation},
         "seconds": 81.2,
         "device": "CPU, 2 threads",
         "commit": "0123456789abcdef0123-dirty",
@@ -66,9 +67,14 @@ def summarise(runs):
             "label_fraction": share,
             "seeds": [r["seed"] for r in group],
             **{which: mean_and_std([r["scores"][which] for r in group]) for which in ("last", "chosen")},
+            "source": mean_and_std([r["scores"]["chosen"] and {"mean_iou": source_score(r)} for r in group]),
         }
         for (method, share), group in groups.items()
     ]
+
+
+def source_score(run):
+    return run["curves"]["validation_mean_iou"][-1]
 
 
 def mean_and_std(scores):
@@ -227,17 +233,19 @@ def test_numbers_are_those_of_numpy(report):
     folder, document = report
     header, *rows = read_page(folder).tables[0]
     assert header == ["Method", "Target labels", "Seeds", "IoU, last", "IoU, chosen", "Published", "Dice", "Precision",
-                      "Recall", "Instance F1"]  # fmt: skip
+                      "Recall", "Instance F1", "IoU on the source"]  # fmt: skip
     keys = ["mean_iou", "mean_iou", "mean_dice", "mean_precision", "mean_recall", "instance_f1_mitochondria"]
     shares = {"none": None, "all": None, "5 %": 0.05, "15 %": 0.15, "100 %": 1.0}
     ours = [row for row in rows if "(published)" not in row[0]]
     assert len(ours) == len(document["summary"])
-    for title, share, seeds, last, chosen, _, *others in ours:
+    for title, share, seeds, last, chosen, _, *others, source in ours:
         runs = [r for r in document["runs"] if TITLES[r["method"]] == title and r["label_fraction"] == shares[share]]
         assert seeds == str(len(runs)) == "3"
         for key, which, cell in zip(keys, ["last", "chosen", *["last"] * 4], [last, chosen, *others], strict=True):
             values = [r["scores"][which][key] for r in runs if r["scores"][which]]
             assert cell == (f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}" if values else "–")
+        values = [source_score(r) for r in runs if r["scores"]["chosen"]]
+        assert source == (f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}" if values else "–")
 
 
 def test_rows_are_sorted_and_the_best_unsupervised_is_bold(report):
@@ -247,7 +255,7 @@ def test_rows_are_sorted_and_the_best_unsupervised_is_bold(report):
     unsupervised = [float(row[3].strip("*").split()[0]) for row in rows[:6]]
     assert unsupervised == sorted(unsupervised, reverse=True)
     assert [row[3].startswith("**") for row in rows] == [True] + [False] * 10
-    assert sum(cell.startswith("**") for row in rows for cell in row) == 6
+    assert sum(cell.startswith("**") for row in rows for cell in row) == 7
 
 
 def test_published_scores_stand_beside_ours_or_alone(report):
@@ -278,7 +286,8 @@ def test_figures_draw_the_numbers_of_the_table(document):
     assert loss.get_title() == "DANN"
     curves = [line for line in loss.lines if len(line.get_xdata())]
     assert [list(line.get_ydata()) for line in curves] == [[3, 2, 1, 0.5]] * 3
-    np.testing.assert_array_equal(score.lines[0].get_xydata(), [[2, 0.4], [4, 0.6]])
+    first = next(run for run in document["runs"] if run["method"] == "dann")
+    np.testing.assert_array_equal(score.lines[0].get_xydata(), [[2, 0.4], [4, source_score(first)]])
 
 
 def test_text_is_shown_as_text(report):
@@ -295,8 +304,8 @@ def test_text_is_shown_as_text(report):
 def test_boundaries_have_partition_scores_of_which_the_least_is_best(tmp_path):
     write_report(make_document(class_name="boundary"), {}, None, None, tmp_path)
     header, rows = markdown_table(tmp_path)
-    assert header[-2:] == ["Adapted Rand error", "VOI"] and "Instance F1" not in header
-    errors = [row[-2] for row in rows[:6]]
+    assert header[-3:-1] == ["Adapted Rand error", "VOI"] and "Instance F1" not in header
+    errors = [row[-3] for row in rows[:6]]
     assert [e.startswith("**") for e in errors] == [True] + [False] * 5  # the factory's error falls as its IoU grows
     assert "Lower is better for Adapted Rand error and VOI." in (tmp_path / "pair.md").read_text()
 
