@@ -24,7 +24,7 @@ from crossem.networks import AnisotropicUNet, native_dtype, plan_unet, prepare_n
 VOXEL_SIZE_ZYX_NM = (48.0, 8.0, 8.0)
 ROI_SIZE_ZYX = (16, 128, 128)
 SETTINGS = {
-    "crossem": {"roi_size_zyx": [16, 224, 224], "overlap": 0.25, "sw_batch_size": 1},
+    "crossem": {"roi_size_zyx": [8, 224, 224], "overlap": 0.25, "sw_batch_size": 1},
     "monai_stock": {"roi_size": [16, 128, 128], "overlap": 0.5, "sw_batch_size": 4, "mode": "gaussian"},
 }
 

@@ -15,7 +15,6 @@ from crossem.errors import InputError
 from crossem.networks import forward_autocast
 
 _SIGMA_OF_WINDOW = 0.125  # standard deviation of the Gaussian importance, as in nnU-Net and MONAI
-_FULL_DEPTH_WINDOWS = 2  # a stack of up to this many window depths is taken whole in z
 
 
 @dataclass(frozen=True)
@@ -59,9 +58,9 @@ class WindowAxis:
 class SlidingWindowInferer(Inferer):
     """Blend the network's probabilities over overlapping windows, with Gaussian importance.
 
-    A stack of at most twice the window's depth is taken whole in z. An axis shorter than its window gets one
-    window of the smallest multiple of the divisor that holds it, the rest being reflected, never zeros. The
-    importance of a window is a product of three profiles and the windows stand on a regular grid, so the
+    Windows as deep as the training patches segment best: a network sees the ends of a window as it saw those of
+    its patches. An axis shorter than its window gets one window of the smallest multiple of the divisor that holds
+    it, the rest being reflected, never zeros. The importance of a window is a product of three profiles and the windows stand on a regular grid, so the
     sum of the importances is separable too: the profiles are normalised beforehand, and no weight volume
     exists. Windows are added to the result as they come; none is kept.
 
@@ -111,8 +110,6 @@ class SlidingWindowInferer(Inferer):
             roi if size >= roi else _round_up(size, divisor)
             for size, roi, divisor in zip(shape_zyx, self.roi_size_zyx, self.divisor_zyx, strict=True)
         ]
-        if shape_zyx[0] <= _FULL_DEPTH_WINDOWS * self.roi_size_zyx[0]:
-            windows[0] = _round_up(shape_zyx[0], self.divisor_zyx[0])
         return [WindowAxis.plan(s, w, self.overlap) for s, w in zip(shape_zyx, windows, strict=True)]
 
     def __call__(
