@@ -78,22 +78,36 @@ class Spec(_Strict):
 def load_spec(path: Path) -> Spec:
     """Read and check a spec.
 
+    With the key ``base``, the path of another spec from this one's folder, the keys that it has not are that one's.
+
     Raises:
-        InputError: in one line, when the file is missing or no YAML, has a wrong or unknown key, names a method that is
-            not there or in a circle, or sets an option that the comparison sets.
+        InputError: in one line, when the file or its base is missing or no YAML, has a wrong or unknown key, names a
+            method that is not there or in a circle, or sets an option that the comparison sets.
     """
+    spec = validated(Spec, _with_base(_read_yaml(path), path), f"spec {path}")
+    _check_values(spec, path)
+    _check_options(spec, path)
+    method_order(spec, path)
+    return spec
+
+
+def _read_yaml(path: Path) -> Any:
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # a SafeLoader
+        return yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # a SafeLoader
     except OSError as error:
         raise InputError(f"spec {path}: cannot be read ({error.strerror}); give the path of a YAML file") from error
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise InputError(f"spec {path}: not valid YAML ({reason}); correct the file") from error
-    spec = validated(Spec, content, f"spec {path}")
-    _check_values(spec, path)
-    _check_options(spec, path)
-    method_order(spec, path)
-    return spec
+
+
+def _with_base(content: Any, path: Path) -> Any:
+    """A spec's keys over those of its base, which has to be whole and has no base itself."""
+    if not isinstance(content, dict) or "base" not in content:
+        return content
+    own = dict(content)
+    base = path.parent / str(own.pop("base"))
+    return validated(Spec, _read_yaml(base), f"spec {base}").model_dump(exclude_unset=True) | own
 
 
 def with_seeds(spec: Spec, seeds: Iterable[int]) -> Spec:

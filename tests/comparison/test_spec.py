@@ -1,6 +1,7 @@
 """Specs: what is wrong with one is told in one line, before any work."""
 
 import pytest
+import yaml
 
 from crossem.comparison import Spec, load_spec, with_seeds
 from crossem.comparison.spec import method_order
@@ -72,6 +73,24 @@ def test_what_is_wrong_is_one_line(content, spec_file, path, value, named):
 def test_what_is_no_spec_is_one_line(spec_file, text, named):
     with pytest.raises(InputError, match=named) as error:
         load_spec(spec_file(text))
+    assert "\n" not in str(error.value)
+
+
+def test_a_base_gives_the_keys_that_are_not_there(content, spec_file, tmp_path):
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(content))
+    spec = load_spec(spec_file({"base": "base.yaml", "name": "other", "seeds": [3]}))
+    assert spec.model_dump(exclude_unset=True) == content | {"name": "other", "seeds": [3]}
+
+
+@pytest.mark.parametrize(
+    ("base", "named"),
+    [("none.yaml", "none.yaml: cannot be read"), ("a.yaml", "unknown key 'base'"), ("list.yaml", "list.yaml.*got")],
+)
+def test_a_wrong_base_is_one_line(content, spec_file, tmp_path, base, named):
+    (tmp_path / "list.yaml").write_text("- a")
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(content | {"base": "list.yaml"}))
+    with pytest.raises(InputError, match=named) as error:
+        load_spec(spec_file({"base": base, "name": "other"}))
     assert "\n" not in str(error.value)
 
 
