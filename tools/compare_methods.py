@@ -43,20 +43,26 @@ from crossem.io import check_output_folder
 from crossem.report.comparison import write_report
 
 SPECS = Path(__file__).with_name("specs")
-DONE, FAILED, INTERRUPTED = 0, 1, 130
+DONE, FAILED = 0, 1
 
 
 def main() -> int:
     arguments = _parser().parse_args()
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that children are stopped
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, _interrupt)
     try:
         return _compare(arguments)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         print("stopped; the same command goes on", file=sys.stderr)
-        return INTERRUPTED
+        return 128 + interrupt.args[0]
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """End as an exception does, so that children are stopped."""
+    raise KeyboardInterrupt(number)
 
 
 def _parser() -> argparse.ArgumentParser:

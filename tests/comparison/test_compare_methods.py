@@ -69,7 +69,9 @@ def test_a_comparison_is_stopped_and_goes_on(command, tmp_path):
     terminated = start(command)
     wait_for(source_only / "checkpoint.pt", terminated)
     terminated.terminate()
-    assert terminated.wait(60) == 128 + signal.SIGTERM and not in_group(terminated.pid)
+    err = terminated.communicate(timeout=60)[1]
+    assert terminated.returncode == 128 + signal.SIGTERM and not in_group(terminated.pid)
+    assert err.endswith("stopped; the same command goes on\n")
     assert not (source_only / "result.json").exists()
 
     killed = start(command)
