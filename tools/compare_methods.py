@@ -48,8 +48,7 @@ DONE, FAILED = 0, 1
 
 def main() -> int:
     arguments = _parser().parse_args()
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         return _compare(arguments)
     except InputError as error:
@@ -57,11 +56,11 @@ def main() -> int:
         return FAILED
     except KeyboardInterrupt as interrupt:
         print("stopped; the same command goes on", file=sys.stderr)
-        return 128 + interrupt.args[0]
+        return 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)
 
 
 def _interrupt(number: int, frame: object) -> None:
-    """End as an exception does, so that children are stopped."""
+    """End as Ctrl-C does, so that children are stopped."""
     raise KeyboardInterrupt(number)
 
 

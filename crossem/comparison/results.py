@@ -100,9 +100,9 @@ def run_result(run: Run, commands: Sequence[str], started: Sequence[Mapping[str,
 def summary(results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Mean and sample standard deviation over seeds, of every score of each method and label fraction.
 
-    Beside those on the target the one of the last epoch on the source's validation volumes, of methods that validate
-    there. The deviation is null with one seed. Both are null where a seed has no value (the precision of an empty
-    prediction): a mean of the others would flatter.
+    Beside those on the target the one of the last epoch on the source's validation volumes, of methods of which a
+    checkpoint is chosen there. The deviation is null with one seed. Both are null where a seed has no value (the
+    precision of an empty prediction): a mean of the others would flatter.
     """
     groups: dict[tuple[str, float | None], list[Mapping[str, Any]]] = {}
     for result in results:

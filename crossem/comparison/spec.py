@@ -78,7 +78,8 @@ class Spec(_Strict):
 def load_spec(path: Path) -> Spec:
     """Read and check a spec.
 
-    With the key ``base``, the path of another spec from this one's folder, the keys that it has not are that one's.
+    With the key ``base``, the path of another spec from this one's folder, the keys that it has not are that one's. It
+    has to have a name of its own: runs and reports are kept by it.
 
     Raises:
         InputError: in one line, when the file or its base is missing or no YAML, has a wrong or unknown key, names a
@@ -96,7 +97,7 @@ def _read_yaml(path: Path) -> Any:
         return yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # a SafeLoader
     except OSError as error:
         raise InputError(f"spec {path}: cannot be read ({error.strerror}); give the path of a YAML file") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"spec {path}: not valid YAML ({reason}); correct the file") from error
 
@@ -106,8 +107,16 @@ def _with_base(content: Any, path: Path) -> Any:
     if not isinstance(content, dict) or "base" not in content:
         return content
     own = dict(content)
-    base = path.parent / str(own.pop("base"))
-    return validated(Spec, _read_yaml(base), f"spec {base}").model_dump(exclude_unset=True) | own
+    given = own.pop("base")
+    base = path.parent / str(given)
+    if not base.is_file():
+        raise InputError(f"spec {path}: base is {given!r}; give the name of a YAML file beside it, as other.yaml")
+    if "name" not in own:
+        raise InputError(f"spec {path}: has a base and no name of its own, by which runs are kept; add name")
+    whole = _read_yaml(base)
+    if isinstance(whole, dict) and "base" in whole:
+        raise InputError(f"spec {path}: its base {base} has a base itself; name {whole['base']!r} as the base")
+    return validated(Spec, whole, f"spec {base}").model_dump(exclude_unset=True) | own
 
 
 def with_seeds(spec: Spec, seeds: Iterable[int]) -> Spec:

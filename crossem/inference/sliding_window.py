@@ -58,11 +58,11 @@ class WindowAxis:
 class SlidingWindowInferer(Inferer):
     """Blend the network's probabilities over overlapping windows, with Gaussian importance.
 
-    Windows as deep as the training patches segment best: a network sees the ends of a window as it saw those of
-    its patches. An axis shorter than its window gets one window of the smallest multiple of the divisor that holds
-    it, the rest being reflected, never zeros. The importance of a window is a product of three profiles and the
-    windows stand on a regular grid, so the sum of the importances is separable too: the profiles are normalised
-    beforehand, and no weight volume exists. Windows are added to the result as they come; none is kept.
+    No window is deeper than asked for, over thin stacks neither. An axis shorter than its window gets one window of
+    the smallest multiple of the divisor that holds it, the rest being reflected, never zeros. The importance of a
+    window is a product of three profiles and the windows stand on a regular grid, so the sum of the importances is
+    separable too: the profiles are normalised beforehand, and no weight volume exists. Windows are added to the
+    result as they come; none is kept.
 
     Args:
         roi_size_zyx: window in voxels; rounded up to a multiple of `divisor_zyx`.

@@ -175,6 +175,8 @@ def _table_note(table: ComparisonTable) -> str:
         "Scores on the target: mean ± sample standard deviation over the seeds, at the last checkpoint where no other "
         "is named."
     ]
+    if any(column.kind == "source" for column in table.columns):
+        notes.append("On the source: the last checkpoint on the source's validation volumes.")
     if lower := [c.title for c in table.columns if c.metric in LOWER_IS_BETTER]:
         notes.append(f"Lower is better for {' and '.join(lower)}.")
     if "variation_of_information" in shown:

@@ -84,14 +84,29 @@ def test_a_base_gives_the_keys_that_are_not_there(content, spec_file, tmp_path):
 
 @pytest.mark.parametrize(
     ("base", "named"),
-    [("none.yaml", "none.yaml: cannot be read"), ("a.yaml", "unknown key 'base'"), ("list.yaml", "list.yaml.*got")],
+    [
+        ("none.yaml", "spec.yaml: base is 'none.yaml'; give the name of a YAML file"),
+        (None, "base is None"),
+        (["a"], "base is .'a'."),
+        ("spec.yaml", "its base .*spec.yaml has a base itself"),
+        ("a.yaml", "its base .*a.yaml has a base itself; name 'list.yaml'"),
+        ("list.yaml", "list.yaml.*got"),
+        ("bytes.yaml", "bytes.yaml: not valid YAML"),
+    ],
 )
 def test_a_wrong_base_is_one_line(content, spec_file, tmp_path, base, named):
     (tmp_path / "list.yaml").write_text("- a")
+    (tmp_path / "bytes.yaml").write_bytes(b"name: \xff")
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(content | {"base": "list.yaml"}))
     with pytest.raises(InputError, match=named) as error:
         load_spec(spec_file({"base": base, "name": "other"}))
     assert "\n" not in str(error.value)
+
+
+def test_a_spec_with_a_base_has_a_name_of_its_own(content, spec_file, tmp_path):
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(InputError, match="no name of its own"):
+        load_spec(spec_file({"base": "base.yaml", "seeds": [3]}))
 
 
 def test_seeds_can_be_added(content, spec_file):

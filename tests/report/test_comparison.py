@@ -307,7 +307,9 @@ def test_boundaries_have_partition_scores_of_which_the_least_is_best(tmp_path):
     assert header[-3:-1] == ["Adapted Rand error", "VOI"] and "Instance F1" not in header
     errors = [row[-3] for row in rows[:6]]
     assert [e.startswith("**") for e in errors] == [True] + [False] * 5  # the factory's error falls as its IoU grows
-    assert "Lower is better for Adapted Rand error and VOI." in (tmp_path / "pair.md").read_text()
+    text = (tmp_path / "pair.md").read_text()
+    assert "Lower is better for Adapted Rand error and VOI." in text
+    assert "On the source: the last checkpoint on the source's validation volumes." in text
 
 
 def only_one_run(document):
