@@ -110,12 +110,14 @@ def _with_base(content: Any, path: Path) -> Any:
     given = own.pop("base")
     base = path.parent / str(given)
     if not base.is_file():
-        raise InputError(f"spec {path}: base is {given!r}; give the name of a YAML file beside it, as other.yaml")
+        raise InputError(f"spec {path}: base is {given!r}, but {base} is no file; give a path from the spec's folder")
     if "name" not in own:
         raise InputError(f"spec {path}: has a base and no name of its own, by which runs are kept; add name")
     whole = _read_yaml(base)
     if isinstance(whole, dict) and "base" in whole:
-        raise InputError(f"spec {path}: its base {base} has a base itself; name {whole['base']!r} as the base")
+        raise InputError(
+            f"spec {path}: its base {base} has a base itself, {whole['base']!r}; give that one as the base"
+        )
     return validated(Spec, whole, f"spec {base}").model_dump(exclude_unset=True) | own
 
 

@@ -85,11 +85,11 @@ def test_a_base_gives_the_keys_that_are_not_there(content, spec_file, tmp_path):
 @pytest.mark.parametrize(
     ("base", "named"),
     [
-        ("none.yaml", "spec.yaml: base is 'none.yaml'; give the name of a YAML file"),
+        ("none.yaml", "spec.yaml: base is 'none.yaml', but .*none.yaml is no file"),
         (None, "base is None"),
         (["a"], "base is .'a'."),
         ("spec.yaml", "its base .*spec.yaml has a base itself"),
-        ("a.yaml", "its base .*a.yaml has a base itself; name 'list.yaml'"),
+        ("a.yaml", "its base .*a.yaml has a base itself, 'list.yaml'; give that one"),
         ("list.yaml", "list.yaml.*got"),
         ("bytes.yaml", "bytes.yaml: not valid YAML"),
     ],
