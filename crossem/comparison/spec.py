@@ -115,9 +115,7 @@ def _with_base(content: Any, path: Path) -> Any:
         raise InputError(f"spec {path}: has a base and no name of its own, by which runs are kept; add name")
     whole = _read_yaml(base)
     if isinstance(whole, dict) and "base" in whole:
-        raise InputError(
-            f"spec {path}: its base {base} has a base itself, {whole['base']!r}; give that one as the base"
-        )
+        raise InputError(f"spec {path}: base {base} has a base itself, {whole['base']!r}; give that one as the base")
     return validated(Spec, whole, f"spec {base}").model_dump(exclude_unset=True) | own
 
 

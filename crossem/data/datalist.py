@@ -66,7 +66,8 @@ def load_datalist(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path).absolute()
     if not path.is_file():
-        raise InputError(f"datalist {path} does not exist{_nearby(path)}")
+        remedy = "give another path, or write it with tools/fetch_datasets.py"
+        raise InputError(f"datalist {path} does not exist{_nearby(path)}; {remedy}")
     content = validated(_Datalist, read_json(path, "datalist"), f"datalist {path}")
     datalist = content.model_dump(mode="json", exclude_none=True, exclude={"source", "target"})
     datalist.setdefault("name", path.stem)
