@@ -23,6 +23,7 @@ from crossem.comparison import (
     RunEnded,
     Slot,
     Spec,
+    check_labels,
     check_records,
     check_replaceable,
     comparison_document,
@@ -71,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, help="folder of the report (default: that of the runs)")
     parser.add_argument("--methods", nargs="+", help="only these, and those that they need")
     parser.add_argument("--seeds", nargs="+", type=int, help="only these; more than the spec has can be given")
+    parser.add_argument(
+        "--label_fractions", nargs="+", type=float, help="only these, of methods that have some; 0: without"
+    )
     parser.add_argument("--jobs", type=int, help="runs at once (default: one a GPU, or one on the CPU)")
     return parser
 
@@ -93,12 +97,13 @@ def _compare(arguments: argparse.Namespace) -> int:
     output = check_output_folder(arguments.output or work_dir)
     datalist = find_datalist(spec)
     plan = plan_runs(spec, datalist, work_dir)
-    runs = selected_runs(plan, arguments.methods, arguments.seeds)
+    runs = selected_runs(plan, arguments.methods, arguments.seeds, arguments.label_fractions)
     json_file = output / f"{spec.name}.json"
     if output != work_dir:  # beside the runs, the JSON holds nothing that they do not
         check_replaceable(json_file, plan)
     slots = find_slots(arguments.jobs)
     facts = {"command": _command(spec, as_written, arguments.spec), "data": data_facts(datalist, spec.split)}
+    check_labels(datalist, runs)
 
     def write_document() -> dict:
         document = comparison_document(spec, facts, plan)

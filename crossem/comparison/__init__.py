@@ -1,6 +1,6 @@
 """Comparisons: methods, seeds and label fractions of a spec, run by the bundles' commands and written up."""
 
-from crossem.comparison.data import data_facts, find_datalist, shown_volumes
+from crossem.comparison.data import check_labels, data_facts, find_datalist, shown_volumes
 from crossem.comparison.plan import Run, plan_runs, selected_runs, shown_runs
 from crossem.comparison.results import METRIC, check_replaceable, comparison_document, write_json
 from crossem.comparison.runner import Progress, RunEnded, Slot, check_records, execute, find_slots, locked
@@ -13,6 +13,7 @@ __all__ = [
     "RunEnded",
     "Slot",
     "Spec",
+    "check_labels",
     "check_records",
     "check_replaceable",
     "comparison_document",

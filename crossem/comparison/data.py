@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from crossem.comparison.provenance import data_checksums
 from crossem.comparison.results import is_finished
 from crossem.comparison.spec import Spec
 from crossem.data import datalist_items, load_datalist, make_phantom
+from crossem.errors import InputError
 from crossem.io import read_volume
 
 PHANTOMS = {"phantom": "mitochondria", "phantom_boundaries": "boundaries"}
@@ -39,7 +40,10 @@ def data_facts(path: Path, split: str) -> dict[str, Any]:
         InputError: when the datalist is missing or wrong, or has no labels in that split of the target.
     """
     datalist = load_datalist(path)
-    datalist_items(datalist, "target", split)
+    try:
+        datalist_items(datalist, "target", split)
+    except InputError as error:
+        raise InputError(f"{error} (methods are scored on the labels of target.{split} in {path})") from error
     folder = path.absolute().parent
     return {
         "datalist": path.as_posix(),
@@ -49,6 +53,20 @@ def data_facts(path: Path, split: str) -> dict[str, Any]:
         "sha256": data_checksums(datalist, folder),
         "provenance": datalist["provenance"],
     }
+
+
+def check_labels(path: Path, runs: Iterable[Run]) -> None:
+    """See that the target's training items have labels, where a run is given a fraction of them.
+
+    Raises:
+        InputError: naming the first such run.
+    """
+    using = [run for run in runs if run.label_fraction is not None]
+    try:
+        if using:
+            datalist_items(load_datalist(path), "target", "training")
+    except InputError as error:
+        raise InputError(f"{using[0].name} needs labels of target.training: {error}") from error
 
 
 def shown_volumes(

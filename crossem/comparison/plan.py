@@ -86,10 +86,15 @@ class Run:
         return sum(stage.epochs for stage in self.stages)
 
     @property
+    def lineage(self) -> tuple[Run, ...]:
+        """All that it needs, directly or not, each once, and itself at the end."""
+        before = {run.folder: run for needed in self.needs for run in needed.lineage}
+        return (*before.values(), self)
+
+    @property
     def history(self) -> list[str]:
         """Every training that the weights depend on, as typed: those of the runs that it needs come first."""
-        needed = [command for run in self.needs for command in run.history]
-        return list(dict.fromkeys([*needed, typed(self.training)]))
+        return [typed(run.training) for run in self.lineage]
 
     def scores_file(self, checkpoint: str) -> Path:
         """What the evaluation of a checkpoint writes."""
@@ -118,21 +123,46 @@ def plan_runs(spec: Spec, datalist: Path, work_dir: Path) -> list[Run]:
     return list(runs.values())
 
 
-def selected_runs(runs: Sequence[Run], methods: Sequence[str] | None, seeds: Sequence[int] | None) -> list[Run]:
-    """Those of some methods and seeds (None: all), and the runs that these need.
+def selected_runs(
+    runs: Sequence[Run],
+    methods: Sequence[str] | None,
+    seeds: Sequence[int] | None,
+    label_fractions: Sequence[float] | None = None,
+) -> list[Run]:
+    """Those of some methods, seeds and label fractions (None: all), and the runs that these need.
+
+    A method that has no label fractions is not left out by them; 0 is the run of a method that has some without one.
 
     Raises:
-        InputError: when there is no such method.
+        InputError: when there is no such method, or none of the chosen ones has such a fraction.
     """
     known = list(dict.fromkeys(run.method for run in runs))
     for name in methods or ():
         if name not in known:
             raise InputError(f"method {name!r} is not in the spec{close_match(name, known)}; it has {', '.join(known)}")
+    of_methods = [run for run in runs if not methods or run.method in methods]
+    if label_fractions:
+        _check_fractions(of_methods, label_fractions)
+        with_fractions = {run.method for run in of_methods if run.label_fraction is not None}
+        of_methods = [
+            run
+            for run in of_methods
+            if (run.label_fraction or 0) in label_fractions or run.method not in with_fractions
+        ]
+    chosen = {run.folder for run in of_methods if not seeds or run.seed in seeds}
     wanted: set[Path] = set()
     for run in reversed(runs):  # what needs a run comes after it
-        if run.folder in wanted or ((not methods or run.method in methods) and (not seeds or run.seed in seeds)):
+        if run.folder in wanted | chosen:
             wanted |= {run.folder, *(needed.folder for needed in run.needs)}
     return [run for run in runs if run.folder in wanted]
+
+
+def _check_fractions(runs: Sequence[Run], label_fractions: Sequence[float]) -> None:
+    fractions = sorted({run.label_fraction for run in runs if run.label_fraction is not None})
+    for fraction in label_fractions:
+        if fraction and fraction not in fractions:
+            known = f"they have {', '.join(f'{f:g}' for f in fractions)}" if fractions else "they take none"
+            raise InputError(f"no chosen method has the label fraction {fraction:g}; {known}")
 
 
 def shown_runs(spec: Spec, runs: Sequence[Run]) -> dict[str, Run]:

@@ -147,7 +147,13 @@ def comparison_document(spec: Spec, facts: Mapping[str, Any], runs: Sequence[Run
         "protocol": {"selection": SELECTION, "metric": METRIC, "note": spec.note},
         "spec": spec.model_dump(mode="json", exclude_unset=True),
         "published": [entry.model_dump(exclude_none=True) for entry in spec.published],
-        "methods": {name: {"title": method.title} for name, method in spec.methods.items()},
+        "methods": {
+            run.method: {
+                "title": spec.methods[run.method].title,
+                "epochs": sum(member.epochs for member in run.lineage),
+            }
+            for run in runs
+        },
         "summary": summary(results),
         "missing": [run.name for run in runs if run not in finished],
         "runs": results,

@@ -78,8 +78,9 @@ class Spec(_Strict):
 def load_spec(path: Path) -> Spec:
     """Read and check a spec.
 
-    With the key ``base``, the path of another spec from this one's folder, the keys that it has not are that one's. It
-    has to have a name of its own: runs and reports are kept by it.
+    With the key ``base``, the path of another spec from this one's folder, the keys that it has not are that one's, but
+    for ``note`` and ``published``, which tell of the base's data. It has to have a name of its own: runs and reports
+    are kept by it.
 
     Raises:
         InputError: in one line, when the file or its base is missing or no YAML, has a wrong or unknown key, names a
@@ -116,7 +117,8 @@ def _with_base(content: Any, path: Path) -> Any:
     whole = _read_yaml(base)
     if isinstance(whole, dict) and "base" in whole:
         raise InputError(f"spec {path}: base {base} has a base itself, {whole['base']!r}; give that one as the base")
-    return validated(Spec, whole, f"spec {base}").model_dump(exclude_unset=True) | own
+    inherited = validated(Spec, whole, f"spec {base}").model_dump(exclude_unset=True, exclude={"note", "published"})
+    return inherited | own
 
 
 def with_seeds(spec: Spec, seeds: Iterable[int]) -> Spec:

@@ -173,7 +173,7 @@ def _table_note(table: ComparisonTable) -> str:
     shown = {column.metric for column in table.columns}
     notes = [
         "Scores on the target: mean ± sample standard deviation over the seeds, at the last checkpoint where no other "
-        "is named."
+        "is named. Epochs: of the training and of all that it needs, from source only to a translator."
     ]
     if any(column.kind == "source" for column in table.columns):
         notes.append("On the source: the last checkpoint on the source's validation volumes.")

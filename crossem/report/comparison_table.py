@@ -43,6 +43,7 @@ class Row:
         method: key of the method in the document; None for a published score alone.
         label_fraction: share of the target's training labels, 0 ... 1; None for a method that takes no share.
         unsupervised: no target label was used in training.
+        epochs: of its training and of all that it needs.
         last, chosen: metric -> score of the last and of the chosen checkpoint; empty where there is none.
         source: metric -> score of the last checkpoint on the source; empty where it was not validated there.
     """
@@ -51,6 +52,7 @@ class Row:
     title: str
     label_fraction: float | None = None
     unsupervised: bool = True
+    epochs: int | None = None
     seeds: tuple[int, ...] = ()
     last: Mapping[str, Score] = field(default_factory=dict)
     chosen: Mapping[str, Score] = field(default_factory=dict)
@@ -107,7 +109,13 @@ class ComparisonTable:
 
     @property
     def header(self) -> list[str]:
-        return ["Method", "Target labels", "Seeds", *self._beside_main([c.title for c in self.columns], "Published")]
+        return [
+            "Method",
+            "Target labels",
+            "Epochs",
+            "Seeds",
+            *self._beside_main([c.title for c in self.columns], "Published"),
+        ]
 
     @property
     def metric_title(self) -> str:
@@ -117,10 +125,10 @@ class ComparisonTable:
         """One cell a name of `header`."""
         if row.method is None:
             share = MISSING if row.label_fraction is None else row.label_share
-            cells = [Cell(row.title), Cell(share), Cell(MISSING)]
+            cells = [Cell(row.title), Cell(share), Cell(MISSING), Cell(MISSING)]
             scores = [Cell(MISSING)] * len(self.columns)
         else:
-            cells = [Cell(row.title), Cell(row.label_share), Cell(str(len(row.seeds)))]
+            cells = [Cell(row.title), Cell(row.label_share), Cell(str(row.epochs)), Cell(str(len(row.seeds)))]
             scores = [self._score_cell(column, row) for column in self.columns]
         return cells + self._beside_main(scores, Cell(self._published_text(row)))
 
@@ -175,6 +183,7 @@ def _row(document: Mapping[str, Any], summary: Mapping[str, Any]) -> Row:
         title=document["methods"][key]["title"],
         label_fraction=share,
         unsupervised=unsupervised,
+        epochs=document["methods"][key]["epochs"],
         seeds=tuple(summary["seeds"]),
         last=scores_of(summary["last"]),
         chosen=scores_of(summary["chosen"]),

@@ -15,7 +15,7 @@ from crossem.report.score import Score, percent
 
 # Okabe & Ito 2008, as in the overlays, without the yellow that is faint on white
 COLOURS = CLASS_COLOURS[[4, 5, 2, 6, 0, 1]] / 255
-MARKERS = "osD^vP"
+MARKERS = "osD^vPX"  # one more than colours, so that no pair comes twice before the 43rd line
 WIDTH_INCHES = 7.0  # the printable width of a page: 8 points in the figure are 8 points on paper
 FIGURE_STYLE = {
     "font.size": 8,

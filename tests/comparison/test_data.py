@@ -3,15 +3,18 @@
 import json
 import os
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 from monai.data import DataLoader, Dataset, MetaTensor
 from monai.engines import SupervisedEvaluator
 
-from crossem.comparison import data_facts, load_spec, plan_runs, shown_volumes
+from crossem.comparison import check_labels, data_facts, load_spec, plan_runs, shown_volumes
 from crossem.comparison.results import record_file, request, result_file, write_json
 from crossem.data import datalist_items, load_datalist, make_phantom
+from crossem.errors import InputError
 from crossem.io import read_volume
 from crossem.report import ScoreReport
 from crossem.transforms import LoadVolumed, SaveVolumed
@@ -25,6 +28,20 @@ def test_the_data_are_described_without_their_datalist(tmp_path):
     assert facts["classes"] == ["background", "mitochondria"] and facts["split"] == "test"
     items = [item for splits in facts["volumes"].values() for items in splits.values() for item in items]
     assert {item[key] for item in items for key in ("image", "label")} == facts["sha256"].keys()
+
+
+def test_labels_that_are_not_there_are_told_before_work(tmp_path):
+    path = make_phantom(tmp_path / "phantom", size="small")
+    content = json.loads(path.read_text())
+    for split in ("training", "test"):
+        del content["target"][split][0]["label"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"no label .*\(methods are scored on the labels of target.test in .*json\)"):
+        data_facts(path, "test")
+    plain, semi_supervised = (SimpleNamespace(name=f"a_{f}", label_fraction=f) for f in (None, 0.15))
+    check_labels(path, [plain])
+    with pytest.raises(InputError, match="a_0.15 needs labels of target.training: .* have no label"):
+        check_labels(path, [plain, semi_supervised])
 
 
 def evaluate(items, folder, postprocessing):

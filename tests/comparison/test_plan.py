@@ -2,6 +2,7 @@
 
 import ast
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,16 @@ def test_one_prediction_a_method_is_kept(content, spec_file, plan):
     assert keep == list(shown.values())
 
 
+def test_a_run_that_is_needed_twice_is_in_the_lineage_once(content, plan):
+    method = content["methods"]["source-only"]
+    content["methods"]["left"] = {**method, "options": {"pretrained": "{source-only}/model.pt"}}
+    content["methods"]["right"] = {**method, "options": {"pretrained": "{source-only}/model.pt"}}
+    content["methods"]["both"] = {**method, "options": {"pretrained": "{left}/model.pt", "average#network": "{right}"}}
+    both = next(run for run in plan(content) if run.method == "both")
+    assert [run.method for run in both.lineage] == ["source-only", "left", "right", "both"]
+    assert both.history == [f"python {' '.join(map(shlex.quote, run.training))}" for run in both.lineage]
+
+
 def test_translation_is_a_stage_of_its_own(content, plan):
     method = {"title": "C", "bundle": "em_cyclegan_segmentation", "options": {"domain": "source"}}
     again = {**method, "options": {"domain": "source", "translator": "{cyclegan}/translate/model.pt"}}
@@ -111,6 +122,21 @@ def test_methods_and_seeds_are_selected_with_what_they_need(content, plan):
     assert [run.name for run in selected_runs(runs, ["fine-tune"], [1])] == [run.name for run in runs[3:]]
     with pytest.raises(InputError, match="method 'finetune' is not in the spec; did you mean 'fine-tune'"):
         selected_runs(runs, ["finetune"], None)
+
+
+def test_runs_of_some_label_fractions(content, plan):
+    content["methods"]["source-only"]["label_fractions"] = [None, 0.5]
+    content["methods"]["other"] = {**content["methods"]["fine-tune"], "label_fractions": [None], "options": {}}
+    runs = plan(content)
+    chosen = [run.name for run in selected_runs(runs, None, [0], [0.25])]
+    assert chosen == ["source-only_seed0", "fine-tune_0.25_seed0", "other_seed0"]  # the first is needed
+    assert [run.name for run in selected_runs(runs, ["fine-tune"], [0], [0.25])] == chosen[:2]
+    assert [run.name for run in selected_runs(runs, ["source-only"], [0], [0.5])] == ["source-only_0.5_seed0"]
+    assert [run.name for run in selected_runs(runs, None, [0], [0])] == ["source-only_seed0", "other_seed0"]
+    with pytest.raises(InputError, match=r"^no chosen method has the label fraction 0.3; they have 0.25, 0.5, 1$"):
+        selected_runs(runs, None, None, [0.25, 0.3])
+    with pytest.raises(InputError, match="they take none"):
+        selected_runs(runs, ["other"], None, [0.25])
 
 
 @pytest.mark.parametrize(

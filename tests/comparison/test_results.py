@@ -156,7 +156,10 @@ def test_the_document_holds_the_finished_runs_of_the_same_commands(plan):
     known = [(entry["method"], entry["label_fraction"]) for entry in document["runs"]]
     assert known == [("source-only", None), ("fine-tune", 0.25)]
     assert [entry["seeds"] for entry in document["summary"]] == [[0], [0]]
-    assert document["methods"] == {"fine-tune": {"title": "Fine-tuning"}, "source-only": {"title": "Source only"}}
+    assert document["methods"] == {
+        "source-only": {"title": "Source only", "epochs": 2},
+        "fine-tune": {"title": "Fine-tuning", "epochs": 2 + 2},  # after those of source-only
+    }
     assert document["protocol"]["metric"] == "mean_iou" and document["published"] == []
     assert set(document) == {
         *facts, "name", "title", "commit", "commits", "machine", "versions", "finished", "protocol", "spec",

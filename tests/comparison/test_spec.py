@@ -82,6 +82,16 @@ def test_a_base_gives_the_keys_that_are_not_there(content, spec_file, tmp_path):
     assert spec.model_dump(exclude_unset=True) == content | {"name": "other", "seeds": [3]}
 
 
+def test_what_a_base_says_of_its_data_is_not_taken(content, spec_file, tmp_path):
+    published = {"name": "Fine-tuning", "method": "fine-tune", "score": 0.3, "source": "A 2019"}
+    about = {"note": "Scored on sections 1 to 9.", "published": [published]}
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(content | about))
+    own = {"base": "base.yaml", "name": "other", "methods": {"source-only": content["methods"]["source-only"]}}
+    spec = load_spec(spec_file(own))  # a method of "published" is not among these
+    assert (spec.note, spec.published) == ("", [])
+    assert load_spec(spec_file(own | {"note": "Mine."})).note == "Mine."
+
+
 @pytest.mark.parametrize(
     ("base", "named"),
     [

@@ -121,7 +121,7 @@ def make_document(methods=tuple(TITLES), seeds=SEEDS, class_name="mitochondria")
             {"name": "CORAL", "score": 0.403, "metric": "mean_iou", "source": "Roels 2019"},
             {"name": "Y network", "method": "ynet", "score": 0.6, "metric": "mean_dice", "source": "Other 2020"},
         ],
-        "methods": {m: {"title": TITLES[m]} for m in methods},
+        "methods": {m: {"title": TITLES[m], "epochs": 10 + len(m)} for m in methods},
         "summary": summarise(runs),
         "runs": runs,
     }
@@ -232,15 +232,16 @@ def test_page_is_self_contained_and_accessible(report):
 def test_numbers_are_those_of_numpy(report):
     folder, document = report
     header, *rows = read_page(folder).tables[0]
-    assert header == ["Method", "Target labels", "Seeds", "IoU, last", "IoU, chosen", "Published", "Dice", "Precision",
-                      "Recall", "Instance F1", "IoU on the source"]  # fmt: skip
+    assert header == ["Method", "Target labels", "Epochs", "Seeds", "IoU, last", "IoU, chosen", "Published", "Dice",
+                      "Precision", "Recall", "Instance F1", "IoU on the source"]  # fmt: skip
     keys = ["mean_iou", "mean_iou", "mean_dice", "mean_precision", "mean_recall", "instance_f1_mitochondria"]
     shares = {"none": None, "all": None, "5 %": 0.05, "15 %": 0.15, "100 %": 1.0}
     ours = [row for row in rows if "(published)" not in row[0]]
     assert len(ours) == len(document["summary"])
-    for title, share, seeds, last, chosen, _, *others, source in ours:
+    for title, share, epochs, seeds, last, chosen, _, *others, source in ours:
         runs = [r for r in document["runs"] if TITLES[r["method"]] == title and r["label_fraction"] == shares[share]]
         assert seeds == str(len(runs)) == "3"
+        assert epochs == str(10 + len(runs[0]["method"]))
         for key, which, cell in zip(keys, ["last", "chosen", *["last"] * 4], [last, chosen, *others], strict=True):
             values = [r["scores"][which][key] for r in runs if r["scores"][which]]
             assert cell == (f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}" if values else "–")
@@ -252,15 +253,15 @@ def test_rows_are_sorted_and_the_best_unsupervised_is_bold(report):
     _, rows = markdown_table(report[0])
     labels = [row[1] for row in rows]
     assert labels == ["none"] * 6 + ["5 %", "15 %"] + sorted(["100 %", "all"], key=labels.index) + ["–"]
-    unsupervised = [float(row[3].strip("*").split()[0]) for row in rows[:6]]
+    unsupervised = [float(row[4].strip("*").split()[0]) for row in rows[:6]]
     assert unsupervised == sorted(unsupervised, reverse=True)
-    assert [row[3].startswith("**") for row in rows] == [True] + [False] * 10
+    assert [row[4].startswith("**") for row in rows] == [True] + [False] * 10
     assert sum(cell.startswith("**") for row in rows for cell in row) == 7
 
 
 def test_published_scores_stand_beside_ours_or_alone(report):
     folder, document = report
-    published = {row[0]: row[5] for row in read_page(folder).tables[0][1:]}
+    published = {row[0]: row[6] for row in read_page(folder).tables[0][1:]}
     assert published["DANN"] == "0.499 [1]"
     assert published["Y-Net"] == "Dice 0.6 [2]"
     assert published["CORAL (published)"] == "0.403 [1]"
@@ -345,7 +346,7 @@ def test_a_partial_document_has_a_report(document, part, tmp_path):
     assert ("Precision" in header) == (part in (only_one_run, nothing_extra))
     assert ("Published" in header) == (part in (only_one_run, empty_predictions))
     assert len([row for row in rows if "(published)" not in row[0]]) == len(document["summary"])
-    assert part is not only_one_run or rows[0][3] == f"{document['runs'][0]['scores']['last']['mean_iou']:.3f}"
+    assert part is not only_one_run or rows[0][4] == f"{document['runs'][0]['scores']['last']['mean_iou']:.3f}"
 
 
 def both_texts(document, folder):
