@@ -82,6 +82,13 @@ class LabelSpec(_Strict):
     boundary_pixels: PositiveInt = 1
     expected_foreground: tuple[float, float] | None = None
 
+    @model_validator(mode="after")
+    def _boundaries_are_made(self) -> "LabelSpec":
+        if "boundary_pixels" in self.model_fields_set and self.convert != "supervoxel_boundaries":
+            given = "missing" if self.convert is None else f"'{self.convert}'"
+            raise ValueError(f"boundary_pixels is for convert 'supervoxel_boundaries'; here that is {given}")
+        return self
+
 
 class SplitPart(_Strict):
     """A region of a volume, as Python slices in voxels; null is the whole volume."""

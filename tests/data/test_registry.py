@@ -98,6 +98,10 @@ def test_missing_key(tmp_path, content):
             "should match pattern",
         ),
         (lambda c: c["datasets"]["vnc"].update(base_urls=[]), "needs base_urls"),
+        (
+            lambda c: c["datasets"]["vnc"]["labels"]["mitochondria"].update(boundary_pixels=2),
+            "boundary_pixels is for convert 'supervoxel_boundaries'; here that is 'foreground'",
+        ),
     ],
 )
 def test_wrong_values(tmp_path, content, change, expected):
