@@ -40,10 +40,10 @@ class ForegroundThreshold(nn.Module):
 
     @torch.no_grad()
     def forward(self, foreground: Tensor) -> float:
-        """Count the probabilities of a batch, and return the threshold."""
+        """Count the probabilities of a batch (any shape, also empty), and return the threshold."""
         counts = torch.histc(foreground.float(), self.bins, 0.0, 1.0).to(self.histogram.device)
         self.histogram.mul_(self.memory).add_(counts)
-        above = self.histogram.flip(0).cumsum(0) / self.histogram.sum()
+        above = self.histogram.flip(0).cumsum(0) / self.histogram.sum().clamp_min(1.0)  # 0 before the first voxel
         threshold = 1.0 - float((above < self.share).sum()) / self.bins
         low, high = self.bounds
         return min(max(threshold, low), high)
@@ -75,7 +75,7 @@ class SelfTrainingIteration(Iteration):
     the same patch augmented (Tarvainen and Valpola 2017; for segmentation under domain shift: Perone et al. 2019).
     In a share of the target patches objects of the source patch are pasted with their labels (Olsson et al. 2021,
     ClassMix; Tranheden et al. 2021, DACS), so that the target's surroundings are seen with labels that are right.
-    Where the target has labels, they take the place of the teacher's.
+    Where the target has labels, they take the place of the teacher's, and are not counted for the threshold.
 
     Terms: "segmentation", "self_training". Monitored: the pseudo-labels' "pseudo_foreground" and "pseudo_confident"
     shares, and the "pseudo_threshold".
@@ -136,12 +136,14 @@ class SelfTrainingIteration(Iteration):
         with forward_autocast(image.device):
             logits = self.average.network(image)
         probability = logits.float().softmax(1)
-        threshold = self.threshold(1.0 - probability[:, :1])
+        if "label" not in target:
+            threshold = self.threshold(1.0 - probability[:, :1])
+            return *pseudo_labels(probability, threshold, self.confidence), threshold
+        known = target["weight"] > 0 if "weight" in target else torch.ones_like(target["label"], dtype=torch.bool)
+        # more patches are drawn where there are labels, so these would be counted too often
+        threshold = self.threshold((1.0 - probability[:, :1])[~known])
         label, counts = pseudo_labels(probability, threshold, self.confidence)
-        if "label" in target:
-            known = target["weight"] > 0 if "weight" in target else torch.ones_like(counts, dtype=torch.bool)
-            label, counts = torch.where(known, target["label"].long(), label), counts.masked_fill(known, 1.0)
-        return label, counts, threshold
+        return torch.where(known, target["label"].long(), label), counts.masked_fill(known, 1.0), threshold
 
     def _mixed(
         self, image: Tensor, label: Tensor, counts: Tensor, source: dict[str, Tensor], step: int

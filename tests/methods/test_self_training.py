@@ -226,6 +226,9 @@ def test_true_labels_take_the_place_of_the_teachers():
     label, counts = step.loss_calls[1]
     assert torch.equal(label[..., :5], truth[..., :5].long()) and (counts[..., :5] == 1).all()
     assert torch.equal(label[..., 5:], pseudo[..., 5:]) and torch.equal(counts[..., 5:], confident[..., 5:])
+    foreground = 1 - step.result("teacher").softmax(1)[:, :1]
+    expected = ForegroundThreshold(0.3)(foreground[..., 5:])  # of the voxels that the teacher labels
+    assert step.output.monitors["pseudo_threshold"] == expected != ForegroundThreshold(0.3)(foreground)
     label, counts = Step(batch_of(target_labels={"label": truth}), mixing=0.0).loss_calls[1]
     assert torch.equal(label, truth.long()) and (counts == 1).all()
 
