@@ -25,15 +25,16 @@ from crossem.comparison import (
     Spec,
     check_labels,
     check_records,
-    check_replaceable,
     comparison_document,
     data_facts,
+    earlier_document,
     execute,
     find_datalist,
     find_slots,
     load_spec,
     locked,
     plan_runs,
+    runs_to_do,
     selected_runs,
     shown_runs,
     shown_volumes,
@@ -99,14 +100,15 @@ def _compare(arguments: argparse.Namespace) -> int:
     plan = plan_runs(spec, datalist, work_dir)
     runs = selected_runs(plan, arguments.methods, arguments.seeds, arguments.label_fractions)
     json_file = output / f"{spec.name}.json"
-    if output != work_dir:  # beside the runs, the JSON holds nothing that they do not
-        check_replaceable(json_file, plan)
     slots = find_slots(arguments.jobs)
     facts = {"command": _command(spec, as_written, arguments.spec), "data": data_facts(datalist, spec.split)}
     check_labels(datalist, runs)
+    # beside the runs, the JSON holds nothing that they do not
+    earlier = earlier_document(json_file, plan, facts["data"]) if output != work_dir else None
+    runs = runs_to_do(runs, earlier)
 
     def write_document() -> dict:
-        document = comparison_document(spec, facts, plan)
+        document = comparison_document(spec, facts, plan, earlier)
         write_json(document, json_file)
         return document
 

@@ -1,8 +1,9 @@
 """Comparisons: methods, seeds and label fractions of a spec, run by the bundles' commands and written up."""
 
 from crossem.comparison.data import check_labels, data_facts, find_datalist, shown_volumes
+from crossem.comparison.earlier import earlier_document, runs_to_do
 from crossem.comparison.plan import Run, plan_runs, selected_runs, shown_runs
-from crossem.comparison.results import METRIC, check_replaceable, comparison_document, write_json
+from crossem.comparison.results import METRIC, comparison_document, write_json
 from crossem.comparison.runner import Progress, RunEnded, Slot, check_records, execute, find_slots, locked
 from crossem.comparison.spec import Spec, load_spec, with_seeds
 
@@ -15,15 +16,16 @@ __all__ = [
     "Spec",
     "check_labels",
     "check_records",
-    "check_replaceable",
     "comparison_document",
     "data_facts",
+    "earlier_document",
     "execute",
     "find_datalist",
     "find_slots",
     "load_spec",
     "locked",
     "plan_runs",
+    "runs_to_do",
     "selected_runs",
     "shown_runs",
     "shown_volumes",

@@ -82,6 +82,11 @@ class Run:
         return self.folder.name
 
     @property
+    def key(self) -> tuple[str, float | None, int]:
+        """What tells the runs of one comparison apart."""
+        return self.method, self.label_fraction, self.seed
+
+    @property
     def epochs(self) -> int:
         return sum(stage.epochs for stage in self.stages)
 

@@ -13,13 +13,12 @@ from typing import Any
 from crossem.comparison.plan import CHOSEN, LAST, WEIGHTS, Run, typed
 from crossem.comparison.provenance import file_sha256
 from crossem.comparison.spec import Spec
-from crossem.data._validation import read_json
-from crossem.errors import InputError
 from crossem.io import atomic_output
 from crossem.methods.checkpoint import CHECKPOINT
 from crossem.networks import load_torch_file
 
 METRIC = "mean_iou"
+_PROVENANCE = ("commit", "commits", "machine", "versions", "finished")
 SOURCE = "source"
 SELECTION = (
     "last: the weights after the last epoch. chosen: those of the epoch with the best mean IoU on the source's "
@@ -120,30 +119,28 @@ def summary(results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def comparison_document(spec: Spec, facts: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, Any]:
+def comparison_document(
+    spec: Spec, facts: Mapping[str, Any], runs: Sequence[Run], earlier: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """All that is known of a comparison, from those of its runs that are finished.
 
     Args:
         spec: what was asked for.
         facts: "command" and "data", as they go into the document.
         runs: all of the plan.
+        earlier: as ``earlier_document`` returns it; its results stand for runs that are not finished here.
 
     Commit, machine and versions are those of the last run that was finished, null where there is none.
     """
     finished = [run for run in runs if is_finished(run)]
-    results = [json.loads(result_file(run).read_text()) for run in finished]
-    starts = [start for run in finished for start in read_record(run)["started"]]
-    latest = max(finished, key=_end, default=None)
-    start = read_record(latest)["started"][-1] if latest else None
+    known = {run_key(result): result for result in (earlier["runs"] if earlier else [])}
+    known |= {run.key: json.loads(result_file(run).read_text()) for run in finished}
+    results = [known[run.key] for run in runs if run.key in known]
     return {
         "name": spec.name,
         "title": spec.title,
         **facts,
-        "commit": start and start["commit"],
-        "commits": _distinct(starts, "commit"),
-        "machine": start and {key: start[key] for key in ("device", "cpu", "threads")},
-        "versions": start and start["versions"],
-        "finished": latest and datetime.date.fromtimestamp(_end(latest)).isoformat(),
+        **_provenance(finished, earlier),
         "protocol": {"selection": SELECTION, "metric": METRIC, "note": spec.note},
         "spec": spec.model_dump(mode="json", exclude_unset=True),
         "published": [entry.model_dump(exclude_none=True) for entry in spec.published],
@@ -155,35 +152,31 @@ def comparison_document(spec: Spec, facts: Mapping[str, Any], runs: Sequence[Run
             for run in runs
         },
         "summary": summary(results),
-        "missing": [run.name for run in runs if run not in finished],
+        "missing": [run.name for run in runs if run.key not in known],
         "runs": results,
     }
 
 
-def check_replaceable(path: Path, runs: Sequence[Run]) -> None:
-    """See that a document, if it is there, can be written again without losing a run.
+def run_key(result: Mapping[str, Any]) -> tuple[str, float | None, int]:
+    """The ``key`` of the run that a result is of."""
+    return result["method"], result["label_fraction"], result["seed"]
 
-    Args:
-        path: of the document.
-        runs: all of the plan.
 
-    Raises:
-        InputError: when it holds a run that is not in the runs' folders, or is something else.
-    """
-    if not path.is_file():
-        return
-    remedy = "give another --output, or remove that file"
-    try:
-        held = [(run["method"], run["label_fraction"], run["seed"]) for run in read_json(path, "results")["runs"]]
-    except (LookupError, TypeError) as error:
-        raise InputError(f"{path} holds no results of a comparison; {remedy}") from error
-    there = [(run.method, run.label_fraction, run.seed) for run in runs if record_file(run).is_file()]
-    if lost := [run for run in held if run not in there]:
-        method, fraction, seed = lost[0]
-        raise InputError(
-            f"{path} holds runs that are not in {runs[0].folder.parent}, or not asked for ({len(lost)}, the first: "
-            f"{method}, label fraction {fraction}, seed {seed}); {remedy}"
-        )
+def _provenance(finished: Sequence[Run], earlier: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Commit, machine, versions and date of the latest run; all commits."""
+    starts = [start for run in finished for start in read_record(run)["started"]]
+    commits = list(dict.fromkeys([*(earlier or {}).get("commits", []), *_distinct(starts, "commit")]))
+    if not finished:
+        return {key: commits if key == "commits" else (earlier or {}).get(key) for key in _PROVENANCE}
+    latest = max(finished, key=_end)
+    start = read_record(latest)["started"][-1]
+    return {
+        "commit": start["commit"],
+        "commits": commits,
+        "machine": {key: start[key] for key in ("device", "cpu", "threads")},
+        "versions": start["versions"],
+        "finished": datetime.date.fromtimestamp(_end(latest)).isoformat(),
+    }
 
 
 def _end(run: Run) -> float:

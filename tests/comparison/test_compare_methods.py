@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -98,6 +99,18 @@ def test_a_comparison_is_stopped_and_goes_on(command, tmp_path):
         text = (tmp_path / "report" / f"phantom.{suffix}").read_text()
         assert "Fine-tuning" in text and "Source only" in text and "Others" in text
     assert [len(list((folder / "prediction").iterdir())) for folder in folders.values()] == [1, 1]
+    check_report_without_runs(command, tmp_path)
+
+
+def check_report_without_runs(command, tmp_path):
+    """Where only the report is left, nothing is trained, and it stays what it was."""
+    path = tmp_path / "report" / "phantom.json"
+    before = path.read_bytes()
+    shutil.rmtree(tmp_path / "runs")
+    again = start(command)
+    out, err = again.communicate(timeout=60)
+    assert again.returncode == 0 and "wrote" in out, err
+    assert path.read_bytes() == before and not list((tmp_path / "runs").glob("*_seed0"))
 
 
 def check_document(document):

@@ -1,6 +1,5 @@
 """Results: means over seeds against numpy, and what a run leaves behind read into one."""
 
-import csv
 import datetime
 import hashlib
 import json
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from crossem.comparison import check_replaceable, comparison_document, load_spec, plan_runs
+from crossem.comparison import comparison_document
 from crossem.comparison.provenance import data_checksums, git_commit, versions
 from crossem.comparison.results import (
     is_finished,
@@ -24,7 +23,6 @@ from crossem.comparison.results import (
     summary,
     write_json,
 )
-from crossem.errors import InputError
 
 
 def result(method="a", fraction=None, seed=0, chosen=True, **scores):
@@ -57,44 +55,7 @@ def test_an_undefined_score_of_one_seed_leaves_no_mean():
     assert entry["last"]["mean_iou"] == {"mean": 0.5, "std": 0.0}
 
 
-@pytest.fixture
-def plan(content, spec_file, tmp_path):
-    spec = load_spec(spec_file(content))
-    return spec, plan_runs(spec, tmp_path / "datalist.json", tmp_path / "runs")
-
-
-def leave_training(run, epochs=2):
-    """What the commands of a run leave in its folder."""
-    run.folder.mkdir(parents=True)
-    rows = [
-        {"epoch": e, "seconds": 1.5 * e, "loss": 1 / e, "validation_mean_iou": "" if e == 1 else 0.25}
-        for e in range(1, epochs + 1)
-    ]
-    with (run.folder / "log.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    (run.folder / "model.pt").write_text(f"weights of {run.name}")
-    torch.save({"epoch": epochs, "parts": {"best_score": {"score": 0.25, "epoch": 2}}}, run.folder / "checkpoint.pt")
-    for checkpoint, iou in (("last", 0.5), ("chosen", 0.75)):
-        if checkpoint in run.evaluations:
-            scores = {"mean_iou": iou, "precision_mitochondria": float("nan")}
-            run.scores_file(checkpoint).parent.mkdir()
-            run.scores_file(checkpoint).write_text(json.dumps({"scores": scores}))
-
-
-def started(commit, device="CPU, 1 thread"):
-    machine = {"device": device, "cpu": "A", "threads": 1}
-    return {"command": "python x", "commit": commit, **machine, "versions": {"torch": commit}}
-
-
-def leave_result(run, *starts):
-    leave_training(run)
-    write_json(request(run) | {"started": starts}, record_file(run))
-    write_json(run_result(run, ["python x"], starts), result_file(run))
-
-
-def test_the_result_of_a_run(plan):
+def test_the_result_of_a_run(plan, leave_training, started):
     run = plan[1][0]
     leave_training(run)
     found = run_result(run, ["python x"], [started("a"), started("b"), started("a", "GPU"), started(None)])
@@ -109,7 +70,7 @@ def test_the_result_of_a_run(plan):
     assert found["commit"] == "a, b"
 
 
-def test_the_result_of_a_run_that_chooses_no_checkpoint(plan):
+def test_the_result_of_a_run_that_chooses_no_checkpoint(plan, leave_training, started):
     run = plan[1][1]
     leave_training(run)
     found = run_result(run, [], [])
@@ -121,7 +82,7 @@ def test_the_result_of_a_run_that_chooses_no_checkpoint(plan):
     )
 
 
-def test_a_run_is_finished_while_all_that_it_asked_for_is_the_same(plan):
+def test_a_run_is_finished_while_all_that_it_asked_for_is_the_same(plan, leave_result, started):
     source_only, fine_tune = plan[1][:2]
     assert not is_finished(source_only)
     for run in (source_only, fine_tune):
@@ -138,7 +99,7 @@ def test_a_run_is_finished_while_all_that_it_asked_for_is_the_same(plan):
     assert not is_finished(fine_tune)
 
 
-def test_the_document_holds_the_finished_runs_of_the_same_commands(plan):
+def test_the_document_holds_the_finished_runs_of_the_same_commands(plan, leave_result, started):
     spec, runs = plan
     facts = {"command": "python z", "data": None}
     empty = comparison_document(spec, facts, runs)
@@ -166,24 +127,6 @@ def test_the_document_holds_the_finished_runs_of_the_same_commands(plan):
         "published", "methods", "summary", "missing", "runs",
     }  # fmt: skip
     json.dumps(document, allow_nan=False)
-
-
-def test_a_document_with_runs_that_are_not_here_is_not_replaced(plan, tmp_path):
-    spec, runs = plan
-    path = tmp_path / "tiny.json"
-    check_replaceable(path, runs)
-    for run in runs[:2]:
-        leave_result(run, started("a"))
-    write_json(comparison_document(spec, {}, runs), path)
-    check_replaceable(path, runs)
-    result_file(runs[1]).unlink()  # while it is evaluated again
-    check_replaceable(path, runs)
-    shutil.rmtree(runs[1].folder)
-    with pytest.raises(InputError, match="holds runs .*1, the first: fine-tune, label fraction 0.25, seed 0.*--output"):
-        check_replaceable(path, runs)
-    path.write_text("[]")
-    with pytest.raises(InputError, match="tiny.json holds no results of a comparison; give another --output"):
-        check_replaceable(path, runs)
 
 
 def test_checksums_are_those_of_sha256sum(tmp_path):
