@@ -146,7 +146,7 @@ class ComparisonTable:
         others = [column.score(other) for other in self.rows if other.method and other.unsupervised]
         rivals = [f"{other.mean:.3f}" for other in others if other is not None]
         pick = min if column.metric in LOWER_IS_BETTER else max
-        best = row.unsupervised and len(rivals) > 1 and f"{score.mean:.3f}" == pick(rivals, key=float)
+        best = row.unsupervised and len(set(rivals)) > 1 and f"{score.mean:.3f}" == pick(rivals, key=float)
         return Cell(str(score), best)
 
     def _published_text(self, row: Row) -> str:

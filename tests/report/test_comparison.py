@@ -259,6 +259,14 @@ def test_rows_are_sorted_and_the_best_unsupervised_is_bold(report):
     assert sum(cell.startswith("**") for row in rows for cell in row) == 7
 
 
+def test_where_all_are_the_same_none_is_the_best(document):
+    for summary in document["summary"]:
+        summary["last"]["mean_iou"]["mean"] = 0.0
+    table = comparison_table(document)
+    column = table.header.index("IoU, last")
+    assert not any(table.cells(row)[column].best for row in table.rows)
+
+
 def test_published_scores_stand_beside_ours_or_alone(report):
     folder, document = report
     published = {row[0]: row[6] for row in read_page(folder).tables[0][1:]}
