@@ -27,7 +27,7 @@ from crossem.comparison import (
     check_records,
     comparison_document,
     data_facts,
-    earlier_document,
+    earlier_results,
     execute,
     find_datalist,
     find_slots,
@@ -103,21 +103,25 @@ def _compare(arguments: argparse.Namespace) -> int:
     slots = find_slots(arguments.jobs)
     facts = {"command": _command(spec, as_written, arguments.spec), "data": data_facts(datalist, spec.split)}
     check_labels(datalist, runs)
-    # beside the runs, the JSON holds nothing that they do not
-    earlier = earlier_document(json_file, plan, facts["data"]) if output != work_dir else None
-    runs = runs_to_do(runs, earlier)
 
     def write_document() -> dict:
         document = comparison_document(spec, facts, plan, earlier)
-        write_json(document, json_file)
+        if document["finished"] or not earlier:  # else it would only lose where the earlier results are from
+            write_json(document, json_file)
         return document
 
     with locked(work_dir) as lock:
+        # beside the runs, the JSON holds nothing that they do not
+        beside = output.resolve() == work_dir.resolve()
+        earlier = {} if beside else earlier_results(json_file, plan, facts["data"])
+        if earlier:
+            print(f"{len(earlier)} results are those in {json_file}, without pictures, as their runs are not here")
+        runs = runs_to_do(runs, earlier)
         check_records(runs)
         failures = _run(runs, slots, lock, write_document)
         image, truth, predictions = shown_volumes(datalist, spec.split, shown_runs(spec, plan))
         document = write_document()
-    if document["runs"]:
+    if document["finished"]:
         written = write_report(document, predictions, image, truth, output)
         print(f"wrote {', '.join(map(str, (json_file, *written)))}")
     for failure in failures:

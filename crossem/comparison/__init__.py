@@ -1,7 +1,7 @@
 """Comparisons: methods, seeds and label fractions of a spec, run by the bundles' commands and written up."""
 
 from crossem.comparison.data import check_labels, data_facts, find_datalist, shown_volumes
-from crossem.comparison.earlier import earlier_document, runs_to_do
+from crossem.comparison.earlier import earlier_results, runs_to_do
 from crossem.comparison.plan import Run, plan_runs, selected_runs, shown_runs
 from crossem.comparison.results import METRIC, comparison_document, write_json
 from crossem.comparison.runner import Progress, RunEnded, Slot, check_records, execute, find_slots, locked
@@ -18,7 +18,7 @@ __all__ = [
     "check_records",
     "comparison_document",
     "data_facts",
-    "earlier_document",
+    "earlier_results",
     "execute",
     "find_datalist",
     "find_slots",

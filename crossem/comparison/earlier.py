@@ -1,67 +1,100 @@
-"""Results of runs whose folders are not here, from the JSON of a comparison, so that a clone can add to a report."""
+"""Results from the JSON of a comparison, of runs that are not finished here, so that a clone can add to a report."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from crossem.comparison.plan import Run, typed
-from crossem.comparison.results import record_file, run_key
-from crossem.data._validation import read_json
+from pydantic import BaseModel, ConfigDict, Field
+
+from crossem.comparison.plan import Key, Run, difference, typed, with_needed
+from crossem.comparison.results import is_finished
+from crossem.data._validation import read_json, validated
 from crossem.errors import InputError
 
+_COMPARED = ("classes", "split", "volumes", "sha256")  # what results are of; provenance is only told
 
-def earlier_document(path: Path, runs: Sequence[Run], data: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The document that is to be written again, with those of its results that still are what the plan asks for.
+
+class _Result(BaseModel):
+    """What has to be known of a result; all else of it is kept too."""
+
+    model_config = ConfigDict(extra="allow")
+    method: str
+    label_fraction: float | None
+    seed: int
+    commands: Annotated[list[str], Field(min_length=1)]
+    scores: dict[str, Any]
+    commit: str | None
+
+    @property
+    def key(self) -> Key:
+        return self.method, self.label_fraction, self.seed
+
+
+class _Document(BaseModel):
+    data: dict[str, Any]
+    runs: list[_Result]
+
+
+def earlier_results(path: Path, runs: Sequence[Run], data: Mapping[str, Any]) -> dict[Key, dict[str, Any]]:
+    """The results in a document that is to be written again, of runs that are not finished here, by the runs' keys.
 
     Args:
-        path: of the document; None is returned where there is no file.
+        path: of the document; where there is no file, there are no results.
         runs: all of the plan.
         data: the facts about the data, as they go into the document.
 
     Raises:
-        InputError: when a result would be lost, as its run has no folder and is not planned, or by other commands, or
-            was scored on other data; or when the file holds something else.
+        InputError: when such a result would be lost, as it is not of the plan, of other commands, or of other data; or
+            when the file holds something else.
     """
     if not path.is_file():
-        return None
-    remedy = "give another --output, or remove that file"
+        return {}
+    remedy = "give another --output"
+    document = validated(_Document, read_json(path, "results"), f"results {path}")
     planned = {run.key: run for run in runs}
-    try:
-        document = read_json(path, "results")
-        held = {run_key(result): result for result in document["runs"]}
-        kept = {key: result for key, result in held.items() if key in planned and _is_of(result, planned[key])}
-        checksums = document["data"]["sha256"]
-    except (LookupError, TypeError) as error:
-        raise InputError(f"{path} holds no results of a comparison; {remedy}") from error
-    here = {key for key, run in planned.items() if record_file(run).is_file()}
-    if lost := [key for key in held if key not in here | kept.keys()]:
-        method, fraction, seed = lost[0]
-        raise InputError(
-            f"{path} holds runs that are neither in {runs[0].folder.parent} nor planned with the same commands "
-            f"({len(lost)}, the first: {method}, label fraction {fraction}, seed {seed}); {remedy}"
-        )
-    if kept.keys() - here and checksums != data["sha256"]:
-        changed = [name for name, value in data["sha256"].items() if checksums.get(name) != value] or list(checksums)
-        raise InputError(f"{path} holds runs on other data ({changed[0]} differs), which are not here; {remedy}")
-    return document | {"runs": list(kept.values())}
+    finished = {run.key for run in runs if is_finished(run)}
+    held = {result.key: result for result in document.runs}
+    kept = {key: result for key, result in held.items() if key not in finished}
+    for key in kept:
+        name = f"{path}: it holds {_name(key)}"
+        if key not in planned:
+            raise InputError(f"{name}, which is not asked for: give that seed too (--seeds), or another --output")
+        for run in planned[key].lineage:
+            earlier, now = held[run.key].commands if run.key in held else [], _commands(run)
+            if earlier and earlier != now:
+                raise InputError(f"{name}, of other options, {difference(earlier, now)}: {remedy}")
+    if kept and (other := _different(document.data, data)):
+        raise InputError(f"{path}: its results are of other data ({other} differs): {remedy}")
+    return {key: result.model_dump(mode="json") for key, result in kept.items()}
 
 
-def runs_to_do(runs: Sequence[Run], earlier: Mapping[str, Any] | None) -> list[Run]:
-    """Those of some runs that have no earlier result, and all that these need, as weights are not in a document.
+def runs_to_do(runs: Sequence[Run], earlier: Mapping[Key, Any]) -> list[Run]:
+    """Those of some runs that have no earlier result, and all that these need: there are no weights in a document.
 
     Args:
         runs: each after those that it needs, which are among them.
-        earlier: as ``earlier_document`` returns it.
+        earlier: as ``earlier_results`` gives it.
     """
-    kept = {run_key(result) for result in earlier["runs"]} if earlier else set()
-    todo = [run for run in runs if run.key not in kept or record_file(run).is_file()]
-    needed = {before.folder for run in todo for before in run.lineage}
-    return [run for run in runs if run.folder in needed]
+    return with_needed(runs, [run for run in runs if run.key not in earlier])
 
 
-def _is_of(result: Mapping[str, Any], run: Run) -> bool:
-    """Whether a result came from the commands of a run, of which the chosen checkpoint's evaluation may be missing."""
-    training, *evaluations = result["commands"]
-    return training == typed(run.training) and set(evaluations) <= set(map(typed, run.evaluations.values()))
+def _commands(run: Run) -> list[str]:
+    return [typed(command) for command in (run.training, *run.evaluations.values())]
+
+
+def _name(key: Key) -> str:
+    method, fraction, seed = key
+    return f"{method}, {'' if fraction is None else f'label fraction {fraction:g}, '}seed {seed}"
+
+
+def _different(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """The first fact that differs; of checksums, the file."""
+    for fact in _COMPARED:
+        before, after = earlier.get(fact), now.get(fact)
+        if before != after and fact == "sha256" and isinstance(before, dict):
+            return next(name for name in {**after, **before} if before.get(name) != after.get(name))
+        if before != after:
+            return fact
+    return None

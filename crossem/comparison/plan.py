@@ -25,6 +25,7 @@ LAST, CHOSEN = "last", "chosen"
 PREDICTION = "prediction"
 WEIGHTS = {LAST: "model.pt", CHOSEN: "model_best.pt"}
 Command = tuple[str, ...]
+Key = tuple[str, float | None, int]  # of a run and its result: method, label fraction, seed
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Run:
         return self.folder.name
 
     @property
-    def key(self) -> tuple[str, float | None, int]:
+    def key(self) -> Key:
         """What tells the runs of one comparison apart."""
         return self.method, self.label_fraction, self.seed
 
@@ -109,6 +110,22 @@ class Run:
 def typed(command: Sequence[str]) -> str:
     """A command as a user types it."""
     return f"python {shlex.join(command)}"
+
+
+def difference(earlier: Sequence[str], now: Sequence[str]) -> str:
+    """The first option that two lists of commands differ in."""
+    for old, new in zip(earlier, now, strict=False):
+        if old != new:
+            before, after = (_options(command) for command in (old, new))
+            keys = [key for key in dict.fromkeys([*before, *after]) if before.get(key) != after.get(key)]
+            if keys:
+                return f"{keys[0]} {before.get(keys[0], 'not given')} there, {after.get(keys[0], 'not given')} now"
+    return f"{len(earlier)} commands there, {len(now)} now"
+
+
+def _options(command: str) -> dict[str, str]:
+    words = shlex.split(command)
+    return {word: value for word, value in zip(words, words[1:], strict=False) if word.startswith("--")}
 
 
 def plan_runs(spec: Spec, datalist: Path, work_dir: Path) -> list[Run]:
@@ -154,18 +171,21 @@ def selected_runs(
             for run in of_methods
             if (run.label_fraction or 0) in label_fractions or run.method not in with_fractions
         ]
-    chosen = {run.folder for run in of_methods if not seeds or run.seed in seeds}
-    wanted: set[Path] = set()
-    for run in reversed(runs):  # what needs a run comes after it
-        if run.folder in wanted | chosen:
-            wanted |= {run.folder, *(needed.folder for needed in run.needs)}
-    return [run for run in runs if run.folder in wanted]
+    chosen = [run for run in of_methods if not seeds or run.seed in seeds]
+    return with_needed(runs, chosen)
+
+
+def with_needed(runs: Sequence[Run], wanted: Sequence[Run]) -> list[Run]:
+    """Those that are wanted, and all that these need, in the order of ``runs``."""
+    folders = {needed.folder for run in wanted for needed in run.lineage}
+    return [run for run in runs if run.folder in folders]
 
 
 def _check_fractions(runs: Sequence[Run], label_fractions: Sequence[float]) -> None:
     fractions = sorted({run.label_fraction for run in runs if run.label_fraction is not None})
+    without = any(run.label_fraction is None for run in runs)
     for fraction in label_fractions:
-        if fraction and fraction not in fractions:
+        if fraction not in fractions and (fraction or not without):
             known = f"they have {', '.join(f'{f:g}' for f in fractions)}" if fractions else "they take none"
             raise InputError(f"no chosen method has the label fraction {fraction:g}; {known}")
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from crossem.comparison.plan import CHOSEN, LAST, WEIGHTS, Run, typed
+from crossem.comparison.plan import CHOSEN, LAST, WEIGHTS, Key, Run, typed
 from crossem.comparison.provenance import file_sha256
 from crossem.comparison.spec import Spec
 from crossem.io import atomic_output
@@ -18,7 +18,6 @@ from crossem.methods.checkpoint import CHECKPOINT
 from crossem.networks import load_torch_file
 
 METRIC = "mean_iou"
-_PROVENANCE = ("commit", "commits", "machine", "versions", "finished")
 SOURCE = "source"
 SELECTION = (
     "last: the weights after the last epoch. chosen: those of the epoch with the best mean IoU on the source's "
@@ -120,7 +119,7 @@ def summary(results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def comparison_document(
-    spec: Spec, facts: Mapping[str, Any], runs: Sequence[Run], earlier: Mapping[str, Any] | None = None
+    spec: Spec, facts: Mapping[str, Any], runs: Sequence[Run], earlier: Mapping[Key, Mapping[str, Any]] | None = None
 ) -> dict[str, Any]:
     """All that is known of a comparison, from those of its runs that are finished.
 
@@ -128,19 +127,26 @@ def comparison_document(
         spec: what was asked for.
         facts: "command" and "data", as they go into the document.
         runs: all of the plan.
-        earlier: as ``earlier_document`` returns it; its results stand for runs that are not finished here.
+        earlier: results that stand for runs that are not finished here, by their keys.
 
-    Commit, machine and versions are those of the last run that was finished, null where there is none.
+    Commit, machine and versions are those of the last run that was finished here, null where there is none.
     """
     finished = [run for run in runs if is_finished(run)]
-    known = {run_key(result): result for result in (earlier["runs"] if earlier else [])}
-    known |= {run.key: json.loads(result_file(run).read_text()) for run in finished}
+    known = {**(earlier or {}), **{run.key: json.loads(result_file(run).read_text()) for run in finished}}
     results = [known[run.key] for run in runs if run.key in known]
+    latest = max(finished, key=_end, default=None)
+    start = read_record(latest)["started"][-1] if latest else None
     return {
         "name": spec.name,
         "title": spec.title,
         **facts,
-        **_provenance(finished, earlier),
+        "commit": start and start["commit"],
+        "commits": list(
+            dict.fromkeys(commit for result in results for commit in (result["commit"] or "").split(", ") if commit)
+        ),
+        "machine": start and {key: start[key] for key in ("device", "cpu", "threads")},
+        "versions": start and start["versions"],
+        "finished": latest and datetime.date.fromtimestamp(_end(latest)).isoformat(),
         "protocol": {"selection": SELECTION, "metric": METRIC, "note": spec.note},
         "spec": spec.model_dump(mode="json", exclude_unset=True),
         "published": [entry.model_dump(exclude_none=True) for entry in spec.published],
@@ -154,28 +160,6 @@ def comparison_document(
         "summary": summary(results),
         "missing": [run.name for run in runs if run.key not in known],
         "runs": results,
-    }
-
-
-def run_key(result: Mapping[str, Any]) -> tuple[str, float | None, int]:
-    """The ``key`` of the run that a result is of."""
-    return result["method"], result["label_fraction"], result["seed"]
-
-
-def _provenance(finished: Sequence[Run], earlier: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Commit, machine, versions and date of the latest run; all commits."""
-    starts = [start for run in finished for start in read_record(run)["started"]]
-    commits = list(dict.fromkeys([*(earlier or {}).get("commits", []), *_distinct(starts, "commit")]))
-    if not finished:
-        return {key: commits if key == "commits" else (earlier or {}).get(key) for key in _PROVENANCE}
-    latest = max(finished, key=_end)
-    start = read_record(latest)["started"][-1]
-    return {
-        "commit": start["commit"],
-        "commits": commits,
-        "machine": {key: start[key] for key in ("device", "cpu", "threads")},
-        "versions": start["versions"],
-        "finished": datetime.date.fromtimestamp(_end(latest)).isoformat(),
     }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from typing import Any
 
 import torch
 
-from crossem.comparison.plan import CHOSEN, LAST, WEIGHTS, Command, Run, typed
+from crossem.comparison.plan import CHOSEN, LAST, WEIGHTS, Command, Run, difference, typed
 from crossem.comparison.provenance import cpu_name, git_commit, versions
 from crossem.comparison.results import (
     is_finished,
@@ -106,7 +105,7 @@ def check_records(runs: Sequence[Run]) -> None:
         now, remedy = request(run), f"remove {run.folder}, or give another --work_dir"
         earlier = record.get("trainings", [])
         if earlier != now["trainings"]:
-            raise InputError(f"{run.folder} is of other options, {_difference(earlier, now['trainings'])}: {remedy}")
+            raise InputError(f"{run.folder} is of other options, {difference(earlier, now['trainings'])}: {remedy}")
         for needed in run.needs:
             if now["needs"][needed.name] != record["needs"][needed.name]:
                 raise InputError(
@@ -287,19 +286,3 @@ def _last_error(log: Path, code: int) -> str:
     lines = lines[max(number for number, line in enumerate(lines) if line.startswith("$ ")) + 1 :]
     errors = [line for line in lines if line.startswith("error:")]
     return (errors or lines or [f"exit status {code}"])[-1].removeprefix("error: ")
-
-
-def _difference(earlier: Sequence[str], now: Sequence[str]) -> str:
-    """The first option that two lists of commands differ in."""
-    for old, new in zip(earlier, now, strict=False):
-        if old != new:
-            before, after = (_options(command) for command in (old, new))
-            keys = [key for key in dict.fromkeys([*before, *after]) if before.get(key) != after.get(key)]
-            if keys:
-                return f"{keys[0]} {before.get(keys[0], 'not given')} there, {after.get(keys[0], 'not given')} now"
-    return f"{len(earlier)} commands there, {len(now)} now"
-
-
-def _options(command: str) -> dict[str, str]:
-    words = shlex.split(command)
-    return {word: value for word, value in zip(words, words[1:], strict=False) if word.startswith("--")}

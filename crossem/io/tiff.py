@@ -6,7 +6,9 @@ resolution tags); resolution tags alone say nothing of z and count as none. Writ
 OME-XML.
 """
 
+import hashlib
 import struct
+import uuid
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -72,15 +74,21 @@ def write(location: Location, data: np.ndarray, affine: np.ndarray, unit: str) -
         return
     physical = {f"PhysicalSize{axis}": size for axis, size in zip("ZYX", (vz, vy, vx), strict=True)}
     units = {f"{name}Unit": "nm" for name in physical}
+    data = np.ascontiguousarray(data)
     tifffile.imwrite(
         location.file,
-        np.ascontiguousarray(data),
+        data,
         ome=True,
         photometric="minisblack",
         compression="zlib",  # a label volume shrinks a hundredfold; ImageJ's own format has no compression
         bigtiff=data.nbytes > _IMAGEJ_MAX_BYTES,
-        metadata={"axes": "CZYX", **physical, **units},
+        # without these two tifffile writes its version and a random number: the same volume is the same file
+        metadata={"axes": "CZYX", "Creator": "crossem", "UUID": _uuid(data), **physical, **units},
     )
+
+
+def _uuid(data: np.ndarray) -> str:
+    return str(uuid.UUID(bytes=hashlib.sha256(data).digest()[:16]))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the tests of comparisons share: a spec, as the text of a file."""
+"""What the tests of comparisons share: a spec, as the text of a file, and runs of it, as their commands leave them."""
 
 import csv
 import json
@@ -53,7 +53,7 @@ def spec_file(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def plan(content, spec_file, tmp_path):
+def planned(content, spec_file, tmp_path):
     """The spec and its runs."""
     spec = load_spec(spec_file(content))
     return spec, plan_runs(spec, tmp_path / "datalist.json", tmp_path / "runs")

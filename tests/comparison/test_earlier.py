@@ -1,19 +1,22 @@
 """Results whose runs are gone stay in the document, as long as they are of what is asked for."""
 
+import json
 import shutil
 
 import pytest
 
-from crossem.comparison import comparison_document, earlier_document, runs_to_do, write_json
+from crossem.comparison import comparison_document, earlier_results, load_spec, plan_runs, runs_to_do, write_json
+from crossem.comparison.results import result_file
 from crossem.errors import InputError
 
-FACTS = {"command": "python z", "data": {"sha256": {"a.tif": "1", "b.tif": "2"}}}
+DATA = {"classes": ["a"], "split": "validation", "volumes": {"target": {}}, "sha256": {"a.tif": "1", "b.tif": "2"}}
+FACTS = {"command": "python z", "data": DATA}
 
 
 @pytest.fixture
-def document(plan, leave_result, started, tmp_path):
+def document(planned, leave_result, started, tmp_path):
     """The path of a document of the first two of six runs; the folder of the second one is gone."""
-    spec, runs = plan
+    spec, runs = planned
     for run, commit in zip(runs, "ab", strict=False):
         leave_result(run, started(commit))
     path = tmp_path / "tiny.json"
@@ -22,11 +25,10 @@ def document(plan, leave_result, started, tmp_path):
     return path
 
 
-def test_a_result_without_a_run_is_kept(plan, document, leave_result, started):
-    spec, runs = plan
-    earlier = earlier_document(document, runs, FACTS["data"])
-    kept = [run["method"] for run in earlier["runs"]]
-    assert kept == ["source-only", "fine-tune"]
+def test_a_result_without_a_run_is_kept(planned, document, leave_result, started):
+    spec, runs = planned
+    earlier = earlier_results(document, runs, DATA)
+    assert earlier == {("fine-tune", 0.25, 0): json.loads(document.read_text())["runs"][1]}
     leave_result(runs[2], started("c"))
     written = comparison_document(spec, FACTS, runs, earlier)
     assert [(run["method"], run["label_fraction"]) for run in written["runs"]] == [
@@ -36,59 +38,78 @@ def test_a_result_without_a_run_is_kept(plan, document, leave_result, started):
     assert written["missing"] == [run.name for run in runs[3:]] and len(written["summary"]) == 3
 
 
-def test_what_is_here_comes_before_what_was_known(plan, document):
-    spec, runs = plan
-    earlier = earlier_document(document, runs, FACTS["data"])
-    earlier["runs"][0]["scores"]["last"]["mean_iou"] = 0.125
-    earlier["runs"][1]["scores"]["last"]["mean_iou"] = 0.125
-    written = comparison_document(spec, FACTS, runs, earlier)
+def test_what_is_finished_here_comes_before_what_was_known(planned, document):
+    spec, runs = planned
+    content = json.loads(document.read_text())
+    for run in content["runs"]:
+        run["scores"]["last"]["mean_iou"] = 0.125
+    write_json(content, document)
+    written = comparison_document(spec, FACTS, runs, earlier_results(document, runs, DATA))
     assert [run["scores"]["last"]["mean_iou"] for run in written["runs"]] == [0.5, 0.125]
+    result_file(runs[0]).unlink()  # it is evaluated again: the earlier result stands as long as there is no other
+    written = comparison_document(spec, FACTS, runs, earlier_results(document, runs, DATA))
+    assert [run["scores"]["last"]["mean_iou"] for run in written["runs"]] == [0.125, 0.125]
 
 
-def test_without_a_run_the_document_is_as_it_was(plan, document):
-    spec, runs = plan
-    shutil.rmtree(runs[0].folder)
-    earlier = earlier_document(document, runs, FACTS["data"])
-    assert comparison_document(spec, FACTS, runs, earlier) == earlier
+def test_no_document_keeps_nothing(planned, tmp_path):
+    assert earlier_results(tmp_path / "tiny.json", planned[1], DATA) == {}
+    assert runs_to_do(planned[1], {}) == planned[1]
 
 
-def test_no_document_keeps_nothing(plan, tmp_path):
-    assert earlier_document(tmp_path / "tiny.json", plan[1], FACTS["data"]) is None
-    assert runs_to_do(plan[1], None) == plan[1]
+def test_a_kept_run_is_done_again_only_where_another_starts_from_its_weights(content, spec_file, tmp_path):
+    content["methods"]["longer"] = content["methods"]["source-only"] | {
+        "options": {"pretrained": "{source-only}/model.pt"}
+    }
+    content["methods"]["fine-tune"]["options"] = {"pretrained": "{longer}/model.pt"}
+    runs = plan_runs(load_spec(spec_file(content)), tmp_path / "datalist.json", tmp_path / "runs")[:4]
+    source_only, longer, few, all_labels = runs
+    assert runs_to_do(runs, {run.key: {} for run in runs}) == []
+    assert runs_to_do(runs, {run.key: {} for run in (source_only, longer, few)}) == [source_only, longer, all_labels]
+    assert runs_to_do(runs, {source_only.key: {}}) == runs
 
 
-def test_a_kept_run_is_done_again_only_where_another_starts_from_its_weights(plan, document):
-    runs = plan[1]
-    shutil.rmtree(runs[0].folder)
-    earlier = earlier_document(document, runs, FACTS["data"])
-    source_only, few, all_labels = runs[:3]
-    assert runs_to_do([source_only, few], earlier) == []
-    assert runs_to_do([source_only, few, all_labels], earlier) == [source_only, all_labels]
+def test_results_that_would_be_lost_are_told(planned, document, leave_result, started):
+    runs = planned[1]
+    name = r"tiny.json: it holds fine-tune, label fraction 0.25, seed 0, "
+    with pytest.raises(InputError, match=name + r"which is not asked for: .*--seeds.* another --output$"):
+        earlier_results(document, [runs[0], *runs[2:]], DATA)
+    written = document.read_text()
+    # its training, its evaluation, and the training of what it started from
+    for run, command, option in ((1, 0, "--epochs 3"), (1, 1, "--device cpu"), (0, 0, "--epochs 3")):
+        content = json.loads(written)
+        content["runs"][run]["commands"][command] += f" {option}"
+        write_json(content, document)
+        with pytest.raises(
+            InputError, match=name + r"of other options, --\w+ .* there, .* now: give another --output$"
+        ):
+            earlier_results(document, runs, DATA)
+    leave_result(runs[1], started("b"))  # what is finished here takes its place
+    assert earlier_results(document, runs, DATA) == {}
 
 
-def test_results_that_would_be_lost_are_told(plan, document):
-    spec, runs = plan
-    message = (
-        "tiny.json holds runs that are neither .* (1, the first: fine-tune, label fraction 0.25, seed 0).*--output"
-    )
-    with pytest.raises(InputError, match=message.replace("(1", r"\(1").replace("0)", r"0\)")):
-        earlier_document(document, [runs[0], *runs[2:]], FACTS["data"])
-    held = comparison_document(spec, FACTS, runs, earlier_document(document, runs, FACTS["data"]))
-    held["runs"][1]["commands"][0] += " --epochs 3"
-    write_json(held, document)
-    with pytest.raises(InputError, match="fine-tune, label fraction 0.25, seed 0"):
-        earlier_document(document, runs, FACTS["data"])
+@pytest.mark.parametrize(
+    ("fact", "value", "told"),
+    [
+        ("sha256", {"a.tif": "1", "b.tif": "3"}, "b.tif"),
+        ("sha256", {"a.tif": "1"}, "b.tif"),
+        ("sha256", {**DATA["sha256"], "c.tif": "3"}, "c.tif"),
+        ("volumes", {"target": {"validation": []}}, "volumes"),
+        ("classes", ["b"], "classes"),
+        ("split", "test", "split"),
+    ],
+)
+def test_results_on_other_data_are_told(planned, document, leave_result, started, fact, value, told):
+    data = DATA | {fact: value}
+    with pytest.raises(InputError, match=rf"tiny.json: its results are of other data \({told} differs\).*--output"):
+        earlier_results(document, planned[1], data)
+    leave_result(planned[1][1], started("b"))
+    assert earlier_results(document, planned[1], data) == {}
 
 
-def test_results_on_other_data_are_told(plan, document):
-    data = {"sha256": {"a.tif": "1", "b.tif": "3"}}
-    with pytest.raises(InputError, match=r"tiny.json holds runs on other data \(b.tif differs\), .*--output"):
-        earlier_document(document, plan[1], data)
-    shutil.copytree(plan[1][0].folder, plan[1][1].folder)  # all are here: nothing is taken from the document
-    assert earlier_document(document, plan[1], data)
-
-
-def test_another_file_of_that_name_is_told(plan, document):
-    document.write_text("[]")
-    with pytest.raises(InputError, match="tiny.json holds no results of a comparison; give another --output"):
-        earlier_document(document, plan[1], FACTS["data"])
+@pytest.mark.parametrize(
+    "text", ["[]", "{}", '{"data": {}, "runs": [{}]}', '{"data": null, "runs": []}', '{"data": {}, "runs": {}}']
+)
+def test_another_file_of_that_name_is_told(planned, document, text):
+    document.write_text(text)
+    with pytest.raises(InputError, match=r"^results .*tiny.json: [^\n]*$"):
+        earlier_results(document, planned[1], DATA)

@@ -135,6 +135,8 @@ def test_runs_of_some_label_fractions(content, plan):
     assert [run.name for run in selected_runs(runs, None, [0], [0])] == ["source-only_seed0", "other_seed0"]
     with pytest.raises(InputError, match=r"^no chosen method has the label fraction 0.3; they have 0.25, 0.5, 1$"):
         selected_runs(runs, None, None, [0.25, 0.3])
+    with pytest.raises(InputError, match=r"^no chosen method has the label fraction 0; they have 0.25, 1$"):
+        selected_runs(runs, ["fine-tune"], None, [0])
     with pytest.raises(InputError, match="they take none"):
         selected_runs(runs, ["other"], None, [0.25])
 

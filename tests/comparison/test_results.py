@@ -55,8 +55,8 @@ def test_an_undefined_score_of_one_seed_leaves_no_mean():
     assert entry["last"]["mean_iou"] == {"mean": 0.5, "std": 0.0}
 
 
-def test_the_result_of_a_run(plan, leave_training, started):
-    run = plan[1][0]
+def test_the_result_of_a_run(planned, leave_training, started):
+    run = planned[1][0]
     leave_training(run)
     found = run_result(run, ["python x"], [started("a"), started("b"), started("a", "GPU"), started(None)])
     assert found["scores"] == {
@@ -70,8 +70,8 @@ def test_the_result_of_a_run(plan, leave_training, started):
     assert found["commit"] == "a, b"
 
 
-def test_the_result_of_a_run_that_chooses_no_checkpoint(plan, leave_training, started):
-    run = plan[1][1]
+def test_the_result_of_a_run_that_chooses_no_checkpoint(planned, leave_training, started):
+    run = planned[1][1]
     leave_training(run)
     found = run_result(run, [], [])
     assert (
@@ -82,8 +82,8 @@ def test_the_result_of_a_run_that_chooses_no_checkpoint(plan, leave_training, st
     )
 
 
-def test_a_run_is_finished_while_all_that_it_asked_for_is_the_same(plan, leave_result, started):
-    source_only, fine_tune = plan[1][:2]
+def test_a_run_is_finished_while_all_that_it_asked_for_is_the_same(planned, leave_result, started):
+    source_only, fine_tune = planned[1][:2]
     assert not is_finished(source_only)
     for run in (source_only, fine_tune):
         leave_result(run, started("a"))
@@ -99,8 +99,8 @@ def test_a_run_is_finished_while_all_that_it_asked_for_is_the_same(plan, leave_r
     assert not is_finished(fine_tune)
 
 
-def test_the_document_holds_the_finished_runs_of_the_same_commands(plan, leave_result, started):
-    spec, runs = plan
+def test_the_document_holds_the_finished_runs_of_the_same_commands(planned, leave_result, started):
+    spec, runs = planned
     facts = {"command": "python z", "data": None}
     empty = comparison_document(spec, facts, runs)
     assert empty["runs"] == empty["commits"] == [] and empty["finished"] is empty["commit"] is empty["machine"] is None

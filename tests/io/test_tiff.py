@@ -29,6 +29,21 @@ def test_tifffile_sees_ome_size_and_channels(tmp_path):
         assert tif.series[0].axes == "CZYX" and np.array_equal(tif.asarray(), channels)
 
 
+@pytest.mark.parametrize("name", ["v.tif", "v.ome.tif"])
+def test_the_same_volume_is_the_same_file(tmp_path, name):
+    """Checksums of files that crossem made can be compared."""
+    files = [tmp_path / folder / name for folder in "abc"]
+    for file, data in zip(files, (DATA, DATA, DATA + 1), strict=True):
+        file.parent.mkdir()
+        write_volume(file, data[None], SIZE)
+    first, again, other = (file.read_bytes() for file in files)
+    assert first == again != other
+    uuids = [
+        tifffile.TiffFile(file).ome_metadata.partition('UUID="urn:uuid:')[2][:36] for file in files if "ome" in name
+    ]
+    assert len(set(uuids)) in (0, 2)
+
+
 def test_imagej_hyperstack_of_other_programs(tmp_path):
     stack = np.stack([DATA, DATA + 1], axis=1)  # z, c, y, x
     tifffile.imwrite(tmp_path / "v.tif", stack, imagej=True, resolution=(250, 200), metadata={
