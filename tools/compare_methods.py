@@ -115,13 +115,15 @@ def _compare(arguments: argparse.Namespace) -> int:
         beside = output.resolve() == work_dir.resolve()
         earlier = {} if beside else earlier_results(json_file, plan, facts["data"])
         if earlier:
-            print(f"{len(earlier)} results are those in {json_file}, without pictures, as their runs are not here")
+            print(f"{len(earlier)} results are those in {json_file}, as their runs are not here")
         runs = runs_to_do(runs, earlier)
         check_records(runs)
         failures = _run(runs, slots, lock, write_document)
         image, truth, predictions = shown_volumes(datalist, spec.split, shown_runs(spec, plan))
         document = write_document()
-    if document["finished"]:
+    if not runs:
+        print(f"nothing to do; {json_file} is as it was")
+    elif document["finished"]:
         written = write_report(document, predictions, image, truth, output)
         print(f"wrote {', '.join(map(str, (json_file, *written)))}")
     for failure in failures:

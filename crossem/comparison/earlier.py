@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from crossem.comparison.plan import Key, Run, difference, typed, with_needed
+from crossem.comparison.plan import CHOSEN, Key, Run, difference, typed, with_needed
 from crossem.comparison.results import is_finished
 from crossem.data._validation import read_json, validated
 from crossem.errors import InputError
@@ -16,15 +16,20 @@ from crossem.errors import InputError
 _COMPARED = ("classes", "split", "volumes", "sha256")  # what results are of; provenance is only told
 
 
-class _Result(BaseModel):
-    """What has to be known of a result; all else of it is kept too."""
+class _Scores(BaseModel):
+    last: dict[str, Any]
+    chosen: dict[str, Any] | None
 
-    model_config = ConfigDict(extra="allow")
+
+class _Result(BaseModel):
+    """What has to be in a result."""
+
     method: str
     label_fraction: float | None
     seed: int
     commands: Annotated[list[str], Field(min_length=1)]
-    scores: dict[str, Any]
+    scores: _Scores
+    curves: dict[str, Any]
     commit: str | None
 
     @property
@@ -51,8 +56,8 @@ def earlier_results(path: Path, runs: Sequence[Run], data: Mapping[str, Any]) ->
     """
     if not path.is_file():
         return {}
-    remedy = "give another --output"
-    document = validated(_Document, read_json(path, "results"), f"results {path}")
+    content = read_json(path, "results")
+    document = validated(_Document, content, f"results {path}")
     planned = {run.key: run for run in runs}
     finished = {run.key for run in runs if is_finished(run)}
     held = {result.key: result for result in document.runs}
@@ -60,14 +65,16 @@ def earlier_results(path: Path, runs: Sequence[Run], data: Mapping[str, Any]) ->
     for key in kept:
         name = f"{path}: it holds {_name(key)}"
         if key not in planned:
-            raise InputError(f"{name}, which is not asked for: give that seed too (--seeds), or another --output")
+            seed = "" if key[-1] in {run.seed for run in runs} else "that seed too (--seeds), or "
+            raise InputError(f"{name}, which is not asked for: give {seed}another --output")
         for run in planned[key].lineage:
-            earlier, now = held[run.key].commands if run.key in held else [], _commands(run)
-            if earlier and earlier != now:
-                raise InputError(f"{name}, of other options, {difference(earlier, now)}: {remedy}")
+            if run.key in held and (what := _other_options(held[run.key], run)):
+                raise InputError(f"{name}, of other options, {what}: give another --output")
     if kept and (other := _different(document.data, data)):
-        raise InputError(f"{path}: its results are of other data ({other} differs): {remedy}")
-    return {key: result.model_dump(mode="json") for key, result in kept.items()}
+        raise InputError(
+            f"{path}: its results are of other data ({other} differs): get or make that again, or give another --output"
+        )
+    return {result.key: raw for result, raw in zip(document.runs, content["runs"], strict=True) if result.key in kept}
 
 
 def runs_to_do(runs: Sequence[Run], earlier: Mapping[Key, Any]) -> list[Run]:
@@ -80,8 +87,11 @@ def runs_to_do(runs: Sequence[Run], earlier: Mapping[Key, Any]) -> list[Run]:
     return with_needed(runs, [run for run in runs if run.key not in earlier])
 
 
-def _commands(run: Run) -> list[str]:
-    return [typed(command) for command in (run.training, *run.evaluations.values())]
+def _other_options(result: _Result, run: Run) -> str | None:
+    """What differs between a result's commands and those of a run; one that has chosen no checkpoint scored none."""
+    evaluations = [run.evaluations[which] for which in run.evaluations if which != CHOSEN or result.scores.chosen]
+    now = [typed(command) for command in (run.training, *evaluations)]
+    return difference(result.commands, now) if result.commands != now else None
 
 
 def _name(key: Key) -> str:

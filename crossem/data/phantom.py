@@ -24,7 +24,7 @@ BOUNDARY_CLASSES = ("background", "boundary")
 SOURCE_VOXEL_ZYX_NM = (10.0, 10.0, 10.0)
 TARGET_VOXEL_ZYX_NM = (48.0, 8.0, 8.0)
 _TARGET_MITOCHONDRIA_SCALE = 1.2  # object size is part of the gap between the domains
-_VERSION = 3  # raise it when the same seed gives another phantom
+_VERSION = 4  # raise it when the same seed gives other files
 _STAMP = "phantom.json"
 _DATALISTS: dict[str, tuple[str, str, tuple[str, ...]]] = {  # file, volume that is the label, classes
     "mitochondria": ("datalist.json", "label", CLASSES),

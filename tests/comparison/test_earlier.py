@@ -28,7 +28,9 @@ def document(planned, leave_result, started, tmp_path):
 def test_a_result_without_a_run_is_kept(planned, document, leave_result, started):
     spec, runs = planned
     earlier = earlier_results(document, runs, DATA)
-    assert earlier == {("fine-tune", 0.25, 0): json.loads(document.read_text())["runs"][1]}
+    entry = json.loads(document.read_text())["runs"][1]
+    assert earlier == {("fine-tune", 0.25, 0): entry}
+    assert list(earlier["fine-tune", 0.25, 0]) == list(entry)  # an unchanged result is no change of the file
     leave_result(runs[2], started("c"))
     written = comparison_document(spec, FACTS, runs, earlier)
     assert [(run["method"], run["label_fraction"]) for run in written["runs"]] == [
@@ -68,11 +70,23 @@ def test_a_kept_run_is_done_again_only_where_another_starts_from_its_weights(con
     assert runs_to_do(runs, {source_only.key: {}}) == runs
 
 
+def test_a_run_that_has_chosen_no_checkpoint_is_kept(planned, document):
+    runs = planned[1]
+    content = json.loads(document.read_text())
+    content["runs"][0]["scores"]["chosen"] = None
+    del content["runs"][0]["commands"][-1]
+    write_json(content, document)
+    shutil.rmtree(runs[0].folder)
+    assert runs[0].key in earlier_results(document, runs, DATA)
+
+
 def test_results_that_would_be_lost_are_told(planned, document, leave_result, started):
     runs = planned[1]
     name = r"tiny.json: it holds fine-tune, label fraction 0.25, seed 0, "
-    with pytest.raises(InputError, match=name + r"which is not asked for: .*--seeds.* another --output$"):
+    with pytest.raises(InputError, match=name + r"which is not asked for: give another --output$"):
         earlier_results(document, [runs[0], *runs[2:]], DATA)
+    with pytest.raises(InputError, match=r"source-only, seed 0, which is not asked for: give that seed too \(--seeds\), or another"):
+        earlier_results(document, runs[3:], DATA)
     written = document.read_text()
     # its training, its evaluation, and the training of what it started from
     for run, command, option in ((1, 0, "--epochs 3"), (1, 1, "--device cpu"), (0, 0, "--epochs 3")):
