@@ -154,6 +154,7 @@ def execute(runs: Sequence[Run], slots: Sequence[Slot], lock: int) -> Iterator[P
     failed: set[Path] = set()
     jobs: dict[int, _Job] = {}
     trained = sum(run.epochs for run in runs if run.folder in finished)
+    yield Progress(trained + _epochs_logged(waiting))  # of earlier runs, before any starts
     try:
         while waiting or jobs:
             for slot in set(range(len(slots))) - jobs.keys():
@@ -168,12 +169,16 @@ def execute(runs: Sequence[Run], slots: Sequence[Slot], lock: int) -> Iterator[P
             over = finished | failed
             jobs = {slot: job for slot, job in jobs.items() if job.run.folder not in over}
             waiting = [run for run in waiting if run.folder not in over]
-            yield Progress(trained + sum(stage.epochs_logged for job in jobs.values() for stage in job.run.stages))
+            yield Progress(trained + _epochs_logged([*waiting, *(job.run for job in jobs.values())]))
             yield from ended
             if jobs:
                 time.sleep(_POLL_SECONDS)
     finally:
         _stop([job.process for job in jobs.values() if job.process is not None])
+
+
+def _epochs_logged(runs: Sequence[Run]) -> int:
+    return sum(stage.epochs_logged for run in runs for stage in run.stages)
 
 
 def _left_out(waiting: Sequence[Run], failed: Set[Path]) -> list[RunEnded]:
