@@ -79,8 +79,8 @@ def load_spec(path: Path) -> Spec:
     """Read and check a spec.
 
     With the key ``base``, the path of another spec from this one's folder, the keys that it has not are that one's, but
-    for ``note`` and ``published``, which tell of the base's data. It has to have a name of its own: runs and reports
-    are kept by it.
+    for ``note`` and ``published``, which tell of the base's data. A base may have a base. Whoever has one has to have a
+    name of its own: runs and reports are kept by it.
 
     Raises:
         InputError: in one line, when the file or its base is missing or no YAML, has a wrong or unknown key, names a
@@ -103,20 +103,21 @@ def _read_yaml(path: Path) -> Any:
         raise InputError(f"spec {path}: not valid YAML ({reason}); correct the file") from error
 
 
-def _with_base(content: Any, path: Path) -> Any:
-    """A spec's keys over those of its base, which has to be whole and has no base itself."""
+def _with_base(content: Any, path: Path, above: tuple[Path, ...] = ()) -> Any:
+    """A spec's keys over those of its base, and of the base's base; ``above`` are the specs that led here."""
     if not isinstance(content, dict) or "base" not in content:
         return content
     own = dict(content)
     given = own.pop("base")
     base = path.parent / str(given)
+    above = (*above, path.resolve())
     if not base.is_file():
         raise InputError(f"spec {path}: base is {given!r}, but {base} is no file; give a path from the spec's folder")
+    if base.resolve() in above:
+        raise InputError(f"spec {path}: base {given!r} is this spec or has it as its own base; give another or none")
     if "name" not in own:
         raise InputError(f"spec {path}: has a base and no name of its own, by which runs are kept; add name")
-    whole = _read_yaml(base)
-    if isinstance(whole, dict) and "base" in whole:
-        raise InputError(f"spec {path}: base {base} has a base itself, {whole['base']!r}; give that one as the base")
+    whole = _with_base(_read_yaml(base), base, above)
     inherited = validated(Spec, whole, f"spec {base}").model_dump(exclude_unset=True, exclude={"note", "published"})
     return inherited | own
 

@@ -82,6 +82,13 @@ def test_a_base_gives_the_keys_that_are_not_there(content, spec_file, tmp_path):
     assert spec.model_dump(exclude_unset=True) == content | {"name": "other", "seeds": [3]}
 
 
+def test_a_base_may_have_a_base(content, spec_file, tmp_path):
+    (tmp_path / "first.yaml").write_text(yaml.safe_dump(content))
+    (tmp_path / "second.yaml").write_text(yaml.safe_dump({"base": "first.yaml", "name": "second", "seeds": [3, 4]}))
+    spec = load_spec(spec_file({"base": "second.yaml", "name": "third", "title": "Third"}))
+    assert spec.model_dump(exclude_unset=True) == content | {"name": "third", "title": "Third", "seeds": [3, 4]}
+
+
 def test_what_a_base_says_of_its_data_is_not_taken(content, spec_file, tmp_path):
     published = {"name": "Fine-tuning", "method": "fine-tune", "score": 0.3, "source": "A 2019"}
     about = {"note": "Scored on sections 1 to 9.", "published": [published]}
@@ -98,8 +105,9 @@ def test_what_a_base_says_of_its_data_is_not_taken(content, spec_file, tmp_path)
         ("none.yaml", "spec.yaml: base is 'none.yaml', but .*none.yaml is no file"),
         (None, "base is None"),
         (["a"], "base is .'a'."),
-        ("spec.yaml", "base .*spec.yaml has a base itself"),
-        ("a.yaml", "base .*a.yaml has a base itself, 'list.yaml'; give that one"),
+        ("spec.yaml", "spec.yaml: base 'spec.yaml' is this spec"),
+        ("circle.yaml", "circle.yaml: base 'spec.yaml' is this spec or has it as its own base"),
+        ("a.yaml", "list.yaml.*got"),
         ("list.yaml", "list.yaml.*got"),
         ("bytes.yaml", "bytes.yaml: not valid YAML"),
     ],
@@ -108,6 +116,7 @@ def test_a_wrong_base_is_one_line(content, spec_file, tmp_path, base, named):
     (tmp_path / "list.yaml").write_text("- a")
     (tmp_path / "bytes.yaml").write_bytes(b"name: \xff")
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(content | {"base": "list.yaml"}))
+    (tmp_path / "circle.yaml").write_text(yaml.safe_dump(content | {"base": "spec.yaml"}))
     with pytest.raises(InputError, match=named) as error:
         load_spec(spec_file({"base": base, "name": "other"}))
     assert "\n" not in str(error.value)
