@@ -10,6 +10,7 @@ from monai.transforms import AsDiscreted, Compose, Invertd, Transform
 from crossem.transforms.label_fraction import LabelFractiond
 from crossem.transforms.load_save import LoadVolumed, SaveVolumed
 from crossem.transforms.normalize import NormalizeSlicesd
+from crossem.transforms.ragged_profiles import DropRaggedProfilesd
 from crossem.transforms.resample import ResampleVoxelSized
 from crossem.transforms.small_objects import DropSmallObjectsd
 
@@ -71,7 +72,10 @@ def inference_preprocessing(
 
 
 def inference_postprocessing(
-    preprocessing: Compose, output_dir: str | PathLike | None = None, min_object_nm3: float = 0
+    preprocessing: Compose,
+    output_dir: str | PathLike | None = None,
+    min_object_nm3: float = 0,
+    min_solidity: float = 0,
 ) -> Compose:
     """Bring the probabilities "pred" back to the file's grid, then take the best class; save it where asked to.
 
@@ -79,13 +83,15 @@ def inference_postprocessing(
         preprocessing: what was done to "image", to be inverted.
         output_dir: folder for the segmentations; None saves nothing.
         min_object_nm3: smaller objects become background; see `DropSmallObjectsd`.
+        min_solidity: profiles that fill less of their convex hull become background; see `DropRaggedProfilesd`.
 
     Raises:
-        InputError: when the volume is negative or no number.
+        InputError: when the volume is negative or no number, or the solidity not from 0 to 1.
     """
     steps = [
         Invertd("pred", preprocessing, orig_keys="image", nearest_interp=False),
         AsDiscreted("pred", argmax=True),
+        DropRaggedProfilesd("pred", min_solidity),
         DropSmallObjectsd("pred", min_object_nm3),
     ]
     return Compose(steps if output_dir is None else [*steps, SaveVolumed("pred", output_dir)])
