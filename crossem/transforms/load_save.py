@@ -207,7 +207,9 @@ def _class_values(label: MetaTensor, num_classes: int | None) -> np.ndarray:
     """Return the distinct values; InputError unless they are classes."""
     array, name = label.numpy(), label.meta["filename_or_obj"]
     if array.dtype == np.uint8:
-        values = np.flatnonzero(np.bincount(array.ravel(), minlength=256))
+        # section by section: a count of the whole would make an int64 copy of it first
+        sections = array.reshape(-1, array.shape[-2] * array.shape[-1])
+        values = np.flatnonzero(sum(np.bincount(section, minlength=256) for section in sections))
     else:
         values = np.unique(array)
     bad = values[~np.isfinite(values)] if values.dtype.kind == "f" else values[:0]
