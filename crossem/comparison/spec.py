@@ -79,8 +79,8 @@ def load_spec(path: Path) -> Spec:
     """Read and check a spec.
 
     With the key ``base``, the path of another spec from this one's folder, the keys that it has not are that one's, but
-    for ``note`` and ``published``, which tell of the base's data. A base may have a base. Whoever has one has to have a
-    name of its own: runs and reports are kept by it.
+    for ``note`` and ``published``, which tell of the base's data. A base may have a base. Every spec with a base has to
+    have a name of its own: runs and reports are kept by it.
 
     Raises:
         InputError: in one line, when the file or its base is missing or no YAML, has a wrong or unknown key, names a
@@ -114,7 +114,7 @@ def _with_base(content: Any, path: Path, above: tuple[Path, ...] = ()) -> Any:
     if not base.is_file():
         raise InputError(f"spec {path}: base is {given!r}, but {base} is no file; give a path from the spec's folder")
     if base.resolve() in above:
-        raise InputError(f"spec {path}: base {given!r} is this spec or has it as its own base; give another or none")
+        raise InputError(f"spec {path}: base {given!r} leads back to itself; give another or none")
     if "name" not in own:
         raise InputError(f"spec {path}: has a base and no name of its own, by which runs are kept; add name")
     whole = _with_base(_read_yaml(base), base, above)

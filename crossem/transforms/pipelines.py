@@ -83,7 +83,8 @@ def inference_postprocessing(
         preprocessing: what was done to "image", to be inverted.
         output_dir: folder for the segmentations; None saves nothing.
         min_object_nm3: smaller objects become background; see `DropSmallObjectsd`.
-        min_solidity: profiles that fill less of their convex hull become background; see `DropRaggedProfilesd`.
+        min_solidity: profiles that fill less of their convex hull become background; see `DropRaggedProfilesd`. It
+            comes first, so what is left of an object may be too small.
 
     Raises:
         InputError: when the volume is negative or no number, or the solidity not from 0 to 1.

@@ -1,4 +1,4 @@
-"""Objects whose profiles, their sections, are too ragged to be any."""
+"""Profiles too ragged to be of an object."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class DropRaggedProfilesd(MapTransform):
     Set the profiles of a class map that fill too little of their convex hull to background.
 
     A profile is what one section shows of an object: the pixels of one class that share an edge. Those of mitochondria
-    are nearly convex; what a network falsely takes for one in glia and between cells mostly is not.
+    are nearly convex; what a network falsely takes for one in glia and between cells often is not. Holes count as area
+    that is missing. Not for cell boundaries, which are one profile of all holes.
 
     Args:
         keys: class maps (1, Z, Y, X).
@@ -37,14 +38,15 @@ class DropRaggedProfilesd(MapTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
-        for key in self.key_iterator(d) if self.min_solidity else ():
-            labels = plain(d[key]).to(torch.uint8).cpu().numpy()
-            kept = np.stack([_compact(section, self.min_solidity) for section in labels[0]])[None]
-            d[key] = like(torch.from_numpy(kept).to(plain(d[key]).dtype), d[key])
+        for key in self.key_iterator(d):
+            if self.min_solidity:
+                labels = plain(d[key])[0].to(torch.uint8).cpu().numpy()
+                kept = np.stack([_without_ragged(section, self.min_solidity) for section in labels])
+                d[key] = like(torch.from_numpy(kept[None]).to(plain(d[key]).dtype), d[key])
         return d
 
 
-def _compact(section: np.ndarray, min_solidity: float) -> np.ndarray:
+def _without_ragged(section: np.ndarray, min_solidity: float) -> np.ndarray:
     """The class map (Y, X) of a section without its ragged profiles."""
     kept = section.copy()
     for profile in regionprops(label(section, connectivity=1)):

@@ -83,9 +83,11 @@ def test_a_base_gives_the_keys_that_are_not_there(content, spec_file, tmp_path):
 
 
 def test_a_base_may_have_a_base(content, spec_file, tmp_path):
-    (tmp_path / "first.yaml").write_text(yaml.safe_dump(content))
-    (tmp_path / "second.yaml").write_text(yaml.safe_dump({"base": "first.yaml", "name": "second", "seeds": [3, 4]}))
-    spec = load_spec(spec_file({"base": "second.yaml", "name": "third", "title": "Third"}))
+    (tmp_path / "first.yaml").write_text(yaml.safe_dump(content | {"note": "Scored on sections 1 to 9."}))
+    (tmp_path / "more").mkdir()  # each base is looked for from its own spec's folder
+    second = {"base": "../first.yaml", "name": "second", "seeds": [3, 4]}
+    (tmp_path / "more" / "second.yaml").write_text(yaml.safe_dump(second))
+    spec = load_spec(spec_file({"base": "more/second.yaml", "name": "third", "title": "Third"}))
     assert spec.model_dump(exclude_unset=True) == content | {"name": "third", "title": "Third", "seeds": [3, 4]}
 
 
@@ -105,9 +107,9 @@ def test_what_a_base_says_of_its_data_is_not_taken(content, spec_file, tmp_path)
         ("none.yaml", "spec.yaml: base is 'none.yaml', but .*none.yaml is no file"),
         (None, "base is None"),
         (["a"], "base is .'a'."),
-        ("spec.yaml", "spec.yaml: base 'spec.yaml' is this spec"),
-        ("circle.yaml", "circle.yaml: base 'spec.yaml' is this spec or has it as its own base"),
-        ("a.yaml", "list.yaml.*got"),
+        ("spec.yaml", "spec.yaml: base 'spec.yaml' leads back to itself"),
+        ("circle.yaml", "circle.yaml: base 'spec.yaml' leads back to itself"),
+        ("a.yaml", "^spec .*list.yaml.*got"),  # the base's base is what is wrong
         ("list.yaml", "list.yaml.*got"),
         ("bytes.yaml", "bytes.yaml: not valid YAML"),
     ],
