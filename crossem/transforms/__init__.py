@@ -22,7 +22,7 @@ from crossem.transforms.labels import (
 from crossem.transforms.load_save import LoadVolumed, SaveVolumed
 from crossem.transforms.normalize import NormalizeSlicesd, normalize_slices
 from crossem.transforms.pipelines import inference_postprocessing, inference_preprocessing, training_preprocessing
-from crossem.transforms.ragged_profiles import DropRaggedProfilesd
+from crossem.transforms.ragged_objects import DropRaggedObjectsd
 from crossem.transforms.ratio_weight import RatioWeightMapd
 from crossem.transforms.resample import (
     ResampleVoxelSized,
@@ -42,7 +42,7 @@ from crossem.transforms.weights import (
 __all__ = [
     "BoundariesFromInstancesd",
     "DistanceWeightMapd",
-    "DropRaggedProfilesd",
+    "DropRaggedObjectsd",
     "DropSmallObjectsd",
     "EntropyWeightMapd",
     "LabelFractiond",

@@ -10,7 +10,7 @@ from monai.transforms import AsDiscreted, Compose, Invertd, Transform
 from crossem.transforms.label_fraction import LabelFractiond
 from crossem.transforms.load_save import LoadVolumed, SaveVolumed
 from crossem.transforms.normalize import NormalizeSlicesd
-from crossem.transforms.ragged_profiles import DropRaggedProfilesd
+from crossem.transforms.ragged_objects import DropRaggedObjectsd
 from crossem.transforms.resample import ResampleVoxelSized
 from crossem.transforms.small_objects import DropSmallObjectsd
 
@@ -83,8 +83,8 @@ def inference_postprocessing(
         preprocessing: what was done to "image", to be inverted.
         output_dir: folder for the segmentations; None saves nothing.
         min_object_nm3: smaller objects become background; see `DropSmallObjectsd`.
-        min_solidity: profiles that fill less of their convex hull become background; see `DropRaggedProfilesd`. It
-            comes first, so what is left of an object may be too small.
+        min_solidity: objects whose profiles fill less of their convex hulls become background; see
+            `DropRaggedObjectsd`.
 
     Raises:
         InputError: when the volume is negative or no number, or the solidity not from 0 to 1.
@@ -92,7 +92,7 @@ def inference_postprocessing(
     steps = [
         Invertd("pred", preprocessing, orig_keys="image", nearest_interp=False),
         AsDiscreted("pred", argmax=True),
-        DropRaggedProfilesd("pred", min_solidity),
         DropSmallObjectsd("pred", min_object_nm3),
+        DropRaggedObjectsd("pred", min_solidity),  # fewer are left to look at
     ]
     return Compose(steps if output_dir is None else [*steps, SaveVolumed("pred", output_dir)])

@@ -68,18 +68,19 @@ def test_back_on_the_files_grid_and_saved(tmp_path, item):
     assert np.allclose(saved.affine, read_volume(item["image"]).affine)
 
 
-def test_ragged_profiles_go_before_small_objects(item):
+def test_small_and_ragged_objects_are_dropped(item):
     way = inference_preprocessing(FILE_VOXEL_SIZE_ZYX_NM)
     data = way({"image": item["image"]})
     object_ = torch.zeros_like(data["image"])
-    object_[:, 1:, 2:6, 2:6] = 1  # 48 voxels of 1000 nm3, and
-    object_[:, 0, 2:16, 2:4] = object_[:, 0, 2:4, 2:16] = 1  # an angle of 52 over them
+    object_[:, 1:, 3:7, 20:24] = 1  # 48 voxels of 1000 nm3, and
+    object_[:, 0, 2:16, 2:4] = object_[:, 0, 2:4, 2:16] = 1  # an angle of 52
     data["pred"] = torch.cat([1 - object_, object_]).copy_meta_from(data["image"])
     data["pred"].applied_operations = data["image"].applied_operations
 
     def kept(**options):
         return int(inference_postprocessing(way, **options)(data)["pred"].sum())
 
-    assert kept() == kept(min_object_nm3=60_000) == 100
+    assert kept() == 100
+    assert kept(min_object_nm3=50_000) == 52
     assert kept(min_solidity=0.8) == 48
-    assert kept(min_solidity=0.8, min_object_nm3=60_000) == 0
+    assert kept(min_object_nm3=50_000, min_solidity=0.8) == 0
