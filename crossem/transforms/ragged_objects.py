@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ from skimage.measure import label, regionprops
 from crossem.checks import checked_number
 from crossem.transforms._tensors import like, plain
 
+logger = logging.getLogger(__name__)
+
 
 class DropRaggedObjectsd(MapTransform):
     """
@@ -24,7 +27,8 @@ class DropRaggedObjectsd(MapTransform):
     convex; those of what a network falsely takes for one in glia and between cells mostly are not. The mean over an
     object's profiles, by area, decides for all of it, so that one ragged profile does not cut an object in two. Holes
     count as area that is missing. Voxels of one class that share a corner belong to one object, through the sections
-    too. Not for cell boundaries, which are one object of all holes.
+    too. Not for cell boundaries, which are one object of all holes; where most of what was found is dropped, the log
+    says so.
 
     Args:
         keys: class maps (1, Z, Y, X).
@@ -46,8 +50,18 @@ class DropRaggedObjectsd(MapTransform):
                 labels = plain(d[key])[0].to(torch.uint8).cpu().numpy()
                 objects = cc3d.connected_components(labels, connectivity=26)
                 kept = np.where((_solidity(objects) < self.min_solidity)[objects], 0, labels)
+                self._warn(np.count_nonzero(labels), np.count_nonzero(kept))
                 d[key] = like(torch.from_numpy(kept[None]).to(plain(d[key]).dtype), d[key])
         return d
+
+    def _warn(self, found: int, kept: int) -> None:
+        if kept < found / 2:
+            logger.warning(
+                "min_solidity %g drops %.0f %% of the voxels that were found; it is for compact objects that do not "
+                "touch: leave it at 0 for others",
+                self.min_solidity,
+                100 * (1 - kept / found),
+            )
 
 
 def _solidity(objects: np.ndarray) -> np.ndarray:

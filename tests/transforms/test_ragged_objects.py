@@ -53,13 +53,14 @@ def test_ragged_objects_become_background(tmp_path):
 
 
 @pytest.mark.parametrize(("angles", "kept"), [(1, True), (6, False)])
-def test_the_mean_over_all_profiles_decides(tmp_path, angles, kept):
+def test_the_mean_over_all_profiles_decides(tmp_path, caplog, angles, kept):
     classes = np.zeros((7, 40, 40), np.uint8)
     classes[: angles + 1, 5:30, 5:30] = 1
     classes[1 : angles + 1, 8:30, 8:30] = 0  # angles of a solidity of 0.37, a quarter as large as the square
     classes[0, 35, 35] = 2
     out = DropRaggedObjectsd("pred", MIN_SOLIDITY)(load(classes, tmp_path))["pred"][0].numpy()
     assert np.array_equal(out, classes if kept else np.where(classes == 1, 0, classes))
+    assert ("min_solidity 0.8 drops 100 % of the voxels" in caplog.text) is not kept
 
 
 def test_zero_keeps_all(tmp_path):
@@ -67,10 +68,11 @@ def test_zero_keeps_all(tmp_path):
     assert np.array_equal(DropRaggedObjectsd("pred", 0)(load(classes, tmp_path))["pred"][0].numpy(), classes)
 
 
-def test_nothing_found(tmp_path):
+def test_nothing_found(tmp_path, caplog):
     data = load(np.eye(40, dtype=np.uint8)[None], tmp_path)
     data["pred"] = torch.zeros_like(data["pred"])
     assert not DropRaggedObjectsd("pred", MIN_SOLIDITY)(data)["pred"].any()
+    assert not caplog.records
 
 
 def test_a_solidity_above_one():
