@@ -64,7 +64,9 @@ def test_the_mean_over_all_profiles_decides(tmp_path, caplog, angles, kept):
 
 
 def test_zero_keeps_all(tmp_path):
-    classes = np.eye(40, dtype=np.uint8)[None]
+    classes = np.zeros((1, 40, 40), np.uint8)
+    classes[0, 5:30, 5:8] = classes[0, 5:8, 5:30] = 1  # an angle
+    assert not DropRaggedObjectsd("pred", MIN_SOLIDITY)(load(classes, tmp_path))["pred"].any()
     assert np.array_equal(DropRaggedObjectsd("pred", 0)(load(classes, tmp_path))["pred"][0].numpy(), classes)
 
 
