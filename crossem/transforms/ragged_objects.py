@@ -24,7 +24,7 @@ class DropRaggedObjectsd(MapTransform):
     Set the connected objects of a class map whose profiles fill too little of their convex hulls to background.
 
     A profile is what one section shows of an object: its pixels that share an edge. Those of mitochondria are nearly
-    convex; those of what a network falsely takes for one in glia and between cells mostly are not. The mean over an
+    convex; those of what a network falsely takes for one in glia and between cells often are not. The mean over an
     object's profiles, by area, decides for all of it, so that one ragged profile does not cut an object in two. Holes
     count as area that is missing. Voxels of one class that share a corner belong to one object, through the sections
     too. Not for cell boundaries, which are one object of all holes; where most of what was found is dropped, the log
