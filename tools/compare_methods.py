@@ -10,15 +10,17 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from crossem import InputError
 from crossem.comparison import (
     METRIC,
+    Key,
     Run,
     RunEnded,
     Slot,
@@ -31,6 +33,7 @@ from crossem.comparison import (
     execute,
     find_datalist,
     find_slots,
+    is_finished,
     load_spec,
     locked,
     plan_runs,
@@ -38,6 +41,7 @@ from crossem.comparison import (
     selected_runs,
     shown_runs,
     shown_volumes,
+    typed,
     with_seeds,
     write_json,
 )
@@ -77,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         "--label_fractions", nargs="+", type=float, help="only these, of methods that have some; 0: without"
     )
     parser.add_argument("--jobs", type=int, help="runs at once (default: one a GPU, or one on the CPU)")
+    parser.add_argument("--dry_run", action="store_true", help="name what would be trained and scored, and end")
     return parser
 
 
@@ -95,7 +100,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     as_written = load_spec(_find_spec(arguments.spec))
     spec = with_seeds(as_written, arguments.seeds or ())
     work_dir = arguments.work_dir or Path("runs") / spec.name
-    output = check_output_folder(arguments.output or work_dir)
+    output = arguments.output or work_dir
     datalist = find_datalist(spec)
     plan = plan_runs(spec, datalist, work_dir)
     runs = selected_runs(plan, arguments.methods, arguments.seeds, arguments.label_fractions)
@@ -103,6 +108,10 @@ def _compare(arguments: argparse.Namespace) -> int:
     slots = find_slots(arguments.jobs)
     facts = {"command": _command(spec, as_written, arguments.spec), "data": data_facts(datalist, spec.split)}
     check_labels(datalist, runs)
+    if arguments.dry_run:
+        _tell(runs, runs_to_do(runs, _earlier(json_file, work_dir, plan, facts["data"])), json_file)
+        return DONE
+    check_output_folder(output)
 
     def write_document() -> dict:
         document = comparison_document(spec, facts, plan, earlier)
@@ -111,9 +120,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         return document
 
     with locked(work_dir) as lock:
-        # beside the runs, the JSON holds nothing that they do not
-        beside = output.resolve() == work_dir.resolve()
-        earlier = {} if beside else earlier_results(json_file, plan, facts["data"])
+        earlier = _earlier(json_file, work_dir, plan, facts["data"])
         if earlier:
             print(f"{len(earlier)} results are those in {json_file}, as their runs are not here")
         runs = runs_to_do(runs, earlier)
@@ -129,6 +136,24 @@ def _compare(arguments: argparse.Namespace) -> int:
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)
     return FAILED if failures else DONE
+
+
+def _earlier(json_file: Path, work_dir: Path, plan: Sequence[Run], data: Mapping[str, Any]) -> dict[Key, Any]:
+    """The results to add to; beside the runs, the JSON holds nothing that they do not."""
+    return {} if json_file.parent.resolve() == work_dir.resolve() else earlier_results(json_file, plan, data)
+
+
+def _tell(runs: Sequence[Run], to_do: Sequence[Run], json_file: Path) -> None:
+    """A line for each run, and the commands of those that are to be done."""
+    check_records(to_do)
+    for run in runs:
+        if is_finished(run):
+            print(f"{run.name}: finished")
+        elif run not in to_do:
+            print(f"{run.name}: its result is in {json_file}")
+        else:
+            print(f"{run.name}: {run.epochs_logged} of {run.epochs} epochs trained; to do:")
+            print(*(f"  {typed(command)}" for command in (run.training, *run.evaluations.values())), sep="\n")
 
 
 def _command(spec: Spec, as_written: Spec, given: str) -> str:

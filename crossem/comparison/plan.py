@@ -92,6 +92,10 @@ class Run:
         return sum(stage.epochs for stage in self.stages)
 
     @property
+    def epochs_logged(self) -> int:
+        return sum(stage.epochs_logged for stage in self.stages)
+
+    @property
     def lineage(self) -> tuple[Run, ...]:
         """All that it needs, directly or not, each once, and itself at the end."""
         before = {run.folder: run for needed in self.needs for run in needed.lineage}

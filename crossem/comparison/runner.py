@@ -178,7 +178,7 @@ def execute(runs: Sequence[Run], slots: Sequence[Slot], lock: int) -> Iterator[P
 
 
 def _epochs_logged(runs: Sequence[Run]) -> int:
-    return sum(stage.epochs_logged for run in runs for stage in run.stages)
+    return sum(run.epochs_logged for run in runs)
 
 
 def _left_out(waiting: Sequence[Run], failed: Set[Path]) -> list[RunEnded]:

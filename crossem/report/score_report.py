@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
@@ -22,10 +24,12 @@ class ScoreReport:
     Args:
         output_dir: created when it does not exist.
         checkpoint: the weights that were evaluated, named in the report.
+        options: what else the scores depend on, by the names of the options; they stand in the report as they are.
     """
 
-    def __init__(self, output_dir: str | Path, checkpoint: str | Path) -> None:
+    def __init__(self, output_dir: str | Path, checkpoint: str | Path, options: Mapping[str, Any]) -> None:
         self.path, self.checkpoint = check_output_folder(output_dir) / "scores.json", Path(checkpoint)
+        self.options = dict(options)
         self.predictions: list[str] = []
 
     def attach(self, engine: Engine) -> None:
@@ -41,7 +45,7 @@ class ScoreReport:
     def write(self, engine: SupervisedEvaluator) -> None:
         scores = {name: float(value) for name, value in engine.state.metrics.items()}
         images = [str(item["image"]) for item in engine.data_loader.dataset.data]
-        report = {"checkpoint": str(self.checkpoint), "images": images, "scores": scores}
+        report = {"checkpoint": str(self.checkpoint), "options": self.options, "images": images, "scores": scores}
         if self.predictions:
             report["predictions"] = self.predictions
         with atomic_output(self.path, self.path.suffix) as temporary:

@@ -242,9 +242,12 @@ def test_an_overlay_trains(overlay, phantom, monai_bundle, tmp_path):
 def test_evaluating_writes_the_scores(bundle, data, trained, monai_bundle, tmp_path):
     monai_bundle(
         "run", "evaluating", "--config_file", configs(Path("."), "train.json", "evaluate.json"), *data[:2],
-        "--checkpoint", trained / "model.pt", "--split", "test", "--output_dir", tmp_path / "new", cwd=bundle,
+        "--checkpoint", trained / "model.pt", "--split", "test", "--min_object_nm3", 1e6,
+        "--output_dir", tmp_path / "new", cwd=bundle,
     )  # fmt: skip
     report = json.loads((tmp_path / "new/scores.json").read_text())
+    given = {"domain": "target", "split": "test", "min_object_nm3": 1e6, "min_solidity": 0}
+    assert report["options"].items() >= given.items()
     assert report["checkpoint"].endswith("model.pt") and len(report["images"]) == 1
     assert 0 <= report["scores"]["mean_iou"] <= 1
     of_class = {"em_boundary_segmentation": {*PARTITION_SCORES}}.get(bundle.name, {*INSTANCE_SCORES})

@@ -75,6 +75,7 @@ def test_a_comparison_is_stopped_and_goes_on(command, tmp_path):
     assert err.endswith("stopped; the same command goes on\n")
     assert not (source_only / "result.json").exists()
 
+    check_dry_run(command, tmp_path)
     killed = start(command)
     wait_for(fine_tune / "checkpoint.pt", killed)
     os.killpg(killed.pid, signal.SIGKILL)
@@ -102,6 +103,19 @@ def test_a_comparison_is_stopped_and_goes_on(command, tmp_path):
     check_report_without_runs(command, tmp_path)
 
 
+def check_dry_run(command, tmp_path):
+    """It tells what is trained, and its commands are those of the runs; nothing is written."""
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    dry = start([*command, "--dry_run"])
+    out, err = dry.communicate(timeout=60)
+    lines = out.splitlines()
+    assert dry.returncode == 0, err
+    assert re.match(r"source-only_seed0: \d+ of 30 epochs trained; to do:$", lines[0]) and len(lines) == 7
+    typed = (tmp_path / "runs" / "source-only_seed0" / "run.log").read_text().partition("\n")[0].removeprefix("$ ")
+    assert lines[1] == f"  {typed}" and lines[4] == "fine-tune_0.5_seed0: 0 of 30 epochs trained; to do:"
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
 def check_report_without_runs(command, tmp_path):
     """Where only the report is left, nothing is trained, and it stays what it was."""
     path = tmp_path / "report" / "phantom.json"
@@ -111,6 +125,8 @@ def check_report_without_runs(command, tmp_path):
     out, err = again.communicate(timeout=60)
     assert again.returncode == 0 and out.startswith("2 results are those in") and "nothing to do" in out, err
     assert path.read_bytes() == before and not list((tmp_path / "runs").glob("*_seed0"))
+    dry = start([*command, "--dry_run"]).communicate(timeout=60)[0].splitlines()
+    assert dry == [f"{name}: its result is in {path}" for name in EPOCHS]
 
 
 def check_document(document):
@@ -139,9 +155,12 @@ def name_of(run):
     return run["method"] if run["label_fraction"] is None else f"{run['method']}_{run['label_fraction']:g}"
 
 
-def test_a_wrong_spec_is_one_line(tmp_path):
-    (tmp_path / "tiny.yaml").write_text("name: tiny\n")
-    process = start([sys.executable, "tools/compare_methods.py", str(tmp_path / "tiny.yaml")])
+def test_a_wrong_spec_is_one_line_and_leaves_nothing(content, tmp_path):
+    content["methods"]["fine-tune"]["bundle"] = "em_unet"
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(content))
+    folders = ("--work_dir", str(tmp_path / "runs"), "--output", str(tmp_path / "report"))
+    process = start([sys.executable, "tools/compare_methods.py", str(tmp_path / "tiny.yaml"), *folders])
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1 and out == ""
-    assert err.splitlines() == [f"error: spec {tmp_path}/tiny.yaml: key 'title' is missing; add it"]
+    assert err.count("\n") == 1 and err.startswith("error: method fine-tune: there is no bundle 'em_unet' in ")
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]

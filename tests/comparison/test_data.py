@@ -51,7 +51,7 @@ def evaluate(items, folder, postprocessing):
         val_data_loader=DataLoader(Dataset(items, LoadVolumed("image"))),
         network=torch.nn.Identity(),
         postprocessing=postprocessing,
-        val_handlers=[ScoreReport(folder, "model.pt")],
+        val_handlers=[ScoreReport(folder, "model.pt", {})],
     ).run()
 
 
@@ -79,7 +79,7 @@ def test_scores_name_predictions_only_where_they_are_saved(tmp_path):
         device="cpu",
         val_data_loader=DataLoader(Dataset([item])),
         network=torch.nn.Identity(),
-        val_handlers=[ScoreReport(tmp_path, "model.pt")],
+        val_handlers=[ScoreReport(tmp_path, "model.pt", {})],
     )
     engine.run()
-    assert json.loads((tmp_path / "scores.json").read_text()).keys() == {"checkpoint", "images", "scores"}
+    assert json.loads((tmp_path / "scores.json").read_text()).keys() == {"checkpoint", "options", "images", "scores"}
