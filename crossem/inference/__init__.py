@@ -1,6 +1,7 @@
 """Inference on volumes larger than a network sees at once."""
 
 from crossem.inference.check import check_inputs
+from crossem.inference.confirmed import ConfirmedInferer, confirmed_inferer
 from crossem.inference.sliding_window import SlidingWindowInferer
 
-__all__ = ["SlidingWindowInferer", "check_inputs"]
+__all__ = ["ConfirmedInferer", "SlidingWindowInferer", "check_inputs", "confirmed_inferer"]

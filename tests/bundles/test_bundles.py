@@ -243,10 +243,11 @@ def test_evaluating_writes_the_scores(bundle, data, trained, monai_bundle, tmp_p
     monai_bundle(
         "run", "evaluating", "--config_file", configs(Path("."), "train.json", "evaluate.json"), *data[:2],
         "--checkpoint", trained / "model.pt", "--split", "test", "--min_object_nm3", 1e6,
-        "--output_dir", tmp_path / "new", cwd=bundle,
+        "--confirmed_by", trained / "model.pt", "--output_dir", tmp_path / "new", cwd=bundle,
     )  # fmt: skip
     report = json.loads((tmp_path / "new/scores.json").read_text())
     given = {"domain": "target", "split": "test", "min_object_nm3": 1e6, "min_solidity": 0}
+    given |= {"confirmed_by": str(trained / "model.pt"), "min_confirmed": 0.3}
     assert report["options"].items() >= given.items()
     assert report["checkpoint"].endswith("model.pt") and len(report["images"]) == 1
     assert 0 <= report["scores"]["mean_iou"] <= 1
@@ -255,7 +256,7 @@ def test_evaluating_writes_the_scores(bundle, data, trained, monai_bundle, tmp_p
 
 
 def test_inference_keeps_grid_voxel_size_and_orientation(bundle, monai_bundle, tmp_path):
-    """Odd-sized, anisotropic, smaller than the window, mirrored in y; with the shipped weights."""
+    """Odd-sized, anisotropic, smaller than the window, mirrored in y; with the shipped weights, which confirm all."""
     rng = np.random.default_rng(0)
     affine = np.diag([0.0048, -0.0046, 0.0475, 1.0])
     affine[:3, 3] = (0.1, 0.2, -0.3)
@@ -265,7 +266,8 @@ def test_inference_keeps_grid_voxel_size_and_orientation(bundle, monai_bundle, t
     nibabel.save(image, tmp_path / "stacks" / "odd.nii")
     monai_bundle(
         "run", "inference", "--config_file", "configs/inference.json", "--dataset_dir", tmp_path / "stacks",
-        "--output_dir", tmp_path / "out", cwd=bundle, plain=bundle.name == REFERENCE,
+        "--output_dir", tmp_path / "out", "--confirmed_by", "models/model.pt", cwd=bundle,
+        plain=bundle.name == REFERENCE,
     )  # fmt: skip
     classes = json.loads((bundle / "configs/metadata.json").read_text())["network_data_format"]["outputs"]["pred"]
     (written,) = (tmp_path / "out").iterdir()
