@@ -153,7 +153,7 @@ def _tell(runs: Sequence[Run], to_do: Sequence[Run], json_file: Path) -> None:
             print(f"{run.name}: its result is in {json_file}")
         else:
             print(f"{run.name}: {run.epochs_logged} of {run.epochs} epochs trained; to do:")
-            print(*(f"  {typed(command)}" for command in (run.training, *run.evaluations.values())), sep="\n")
+            print(*(f"  {typed(command)}" for command in run.commands()), sep="\n")
 
 
 def _command(spec: Spec, as_written: Spec, given: str) -> str:
@@ -188,7 +188,7 @@ def _run(runs: Sequence[Run], slots: Sequence[Slot], lock: int, write_document: 
 def _progress(before: int, done: int, total: int, seconds: float) -> str:
     """The share of epochs that is done, and the time that the others take at the rate since ``before``."""
     left = f", about {tqdm.format_interval(seconds * (total - done) / (done - before))} left" if done > before else ""
-    return f"{done / total:.0%} done{left}"
+    return f"{done / total if total else 1:.0%} done{left}"
 
 
 def _line(event: RunEnded) -> str:

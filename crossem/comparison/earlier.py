@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from crossem.comparison.plan import CHOSEN, Key, Run, difference, typed, with_needed
+from crossem.comparison.plan import Key, Run, difference, typed, with_needed
 from crossem.comparison.results import is_finished
 from crossem.data._validation import read_json, validated
 from crossem.errors import InputError
@@ -89,8 +89,7 @@ def runs_to_do(runs: Sequence[Run], earlier: Mapping[Key, Any]) -> list[Run]:
 
 def _other_options(result: _Result, run: Run) -> str | None:
     """What differs between a result's commands and those of a run; one that has chosen no checkpoint scored none."""
-    evaluations = [run.evaluations[which] for which in run.evaluations if which != CHOSEN or result.scores.chosen]
-    now = [typed(command) for command in (run.training, *evaluations)]
+    now = [typed(command) for command in run.commands(with_chosen=result.scores.chosen is not None)]
     return difference(result.commands, now) if result.commands != now else None
 
 

@@ -64,7 +64,8 @@ class Run:
     Attributes:
         folder: of everything that the run writes; ``output_dir`` of the training.
         needs: the runs that have to be finished before.
-        training: its command, the arguments after ``python``.
+        training: its command, the arguments after ``python``; None where the weights are those of the first that it
+            needs.
         evaluations: the commands that score ``last`` and, where there is one, the ``chosen`` checkpoint.
         stages: the training's loops; the last one trains the segmentation network.
     """
@@ -74,7 +75,7 @@ class Run:
     label_fraction: float | None
     folder: Path
     needs: tuple[Run, ...]
-    training: Command
+    training: Command | None
     evaluations: Mapping[str, Command]
     stages: tuple[Stage, ...]
 
@@ -103,8 +104,22 @@ class Run:
 
     @property
     def history(self) -> list[str]:
-        """Every training that the weights depend on, as typed: those of the runs that it needs come first."""
-        return [typed(run.training) for run in self.lineage]
+        """Every training that the scores depend on, as typed: those of the runs that it needs come first."""
+        return [typed(run.training) for run in self.lineage if run.training]
+
+    @property
+    def trained(self) -> Run:
+        """The run that trains the weights: itself, or where it only scores them, another."""
+        return self if self.training else self.needs[0]
+
+    def commands(self, with_chosen: bool = True) -> list[Command]:
+        """The training, where there is one, and the evaluations, with or without that of the chosen checkpoint."""
+        evaluations = [command for which, command in self.evaluations.items() if with_chosen or which != CHOSEN]
+        return [*([self.training] if self.training else []), *evaluations]
+
+    def weights(self, checkpoint: str) -> Path:
+        """The file of a checkpoint's weights."""
+        return self.trained.folder / WEIGHTS[checkpoint]
 
     def scores_file(self, checkpoint: str) -> Path:
         """What the evaluation of a checkpoint writes."""
@@ -143,8 +158,11 @@ def plan_runs(spec: Spec, datalist: Path, work_dir: Path) -> list[Run]:
     for seed in spec.seeds:
         for name in method_order(spec):
             method = spec.methods[name]
-            needs = {needed: runs[needed, seed, None] for needed in method.needs}
             for fraction in method.label_fractions:
+                needs = {
+                    needed: runs[needed, seed, fraction if needed == method.weights else None]
+                    for needed in method.needs
+                }
                 runs[name, seed, fraction] = _planned(spec, name, seed, fraction, needs, (datalist, work_dir))
     return list(runs.values())
 
@@ -219,37 +237,47 @@ def _planned(
     options = {key: with_folders(value, folders) for key, value in (spec.options | method.options).items()}
     options |= {"datalist": datalist, "seed": seed} | ({} if fraction is None else {"label_fraction": fraction})
     files = _config_files(name, method)
-    config = _read_config(files, options)
-    if method.unsupervised and config.get("domain") == "target":
+    weights = needs[method.weights].folder if method.weights else folder
+    checkpoints = {which: weights / WEIGHTS[which] for which in ((LAST, CHOSEN) if method.chosen else (LAST,))}
+    evaluations = _evaluations(files, options, folder, checkpoints, spec.split)
+    if _is_shown(spec, name, seed, fraction):
+        evaluations[LAST] += ("--validate#postprocessing#output_dir", str(folder / PREDICTION))
+    training, stages = None, ()
+    if method.weights is None:
+        config = _read_config(files, options)
+        _check_domain(name, method, config.get("domain"))
+        training, stages = _command("training", files, options | {"output_dir": folder}), _stages(config, folder)
+    run = Run(name, seed, fraction, folder, tuple(needs.values()), training, evaluations, stages)
+    for command in run.commands():
+        _check(name, command)
+    return run
+
+
+def _check_domain(name: str, method: MethodSpec, domain: Any) -> None:
+    """See that a method uses and is chosen on labels of the domain that it says."""
+    if method.unsupervised and domain == "target":
         raise InputError(
             f"method {name}: domain is 'target', so it uses target labels; give it unsupervised: false, or the option "
             "domain: source"
         )
-    if method.chosen and config.get("domain") != "source":
+    if method.chosen and domain != "source":
         raise InputError(
-            f"method {name}: domain is {config.get('domain')!r}, so a checkpoint may be chosen on target labels; "
+            f"method {name}: domain is {domain!r}, so a checkpoint may be chosen on target labels; "
             "give it the option domain: source, or chosen: false"
         )
-    training = _command("training", files, options | {"output_dir": folder})
-    evaluations = _evaluations(files, options, folder, (LAST, CHOSEN) if method.chosen else (LAST,), spec.split)
-    if _is_shown(spec, name, seed, fraction):
-        evaluations[LAST] += ("--validate#postprocessing#output_dir", str(folder / PREDICTION))
-    for command in (training, *evaluations.values()):
-        _check(name, command)
-    return Run(name, seed, fraction, folder, tuple(needs.values()), training, evaluations, _stages(config, folder))
 
 
 def _evaluations(
-    files: Sequence[str], options: Mapping[str, Any], folder: Path, checkpoints: Sequence[str], split: str
+    files: Sequence[str], options: Mapping[str, Any], folder: Path, checkpoints: Mapping[str, Path], split: str
 ) -> dict[str, Command]:
-    """The commands that score checkpoints on the target.
+    """The commands that score checkpoints, given by what they are called and their files, on the target.
 
     They have the overlays and options of the training too, as the network is planned from some of them.
     """
     files = [*files, str(Path(files[0]).with_name("evaluate.json"))]
     commands = {}
-    for checkpoint in checkpoints:
-        scoring = {"domain": "target", "split": split, "checkpoint": folder / WEIGHTS[checkpoint]}
+    for checkpoint, weights in checkpoints.items():
+        scoring = {"domain": "target", "split": split, "checkpoint": weights}
         scoring |= {"output_dir": folder / f"evaluation_{checkpoint}"}
         commands[checkpoint] = _command("evaluating", files, {**options, **scoring})
     return commands

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from crossem.comparison.plan import CHOSEN, LAST, WEIGHTS, Key, Run, typed
+from crossem.comparison.plan import CHOSEN, LAST, Key, Run, typed
 from crossem.comparison.provenance import file_sha256
 from crossem.comparison.spec import Spec
 from crossem.io import atomic_output
@@ -52,7 +52,7 @@ def request(run: Run) -> dict[str, Any]:
 
     The checksum is null where there are no such weights (any more).
     """
-    weights = {needed.name: needed.folder / WEIGHTS[LAST] for needed in run.needs}
+    weights = {needed.name: needed.weights(LAST) for needed in run.needs}
     return {
         "trainings": run.history,
         "evaluations": [typed(command) for command in run.evaluations.values()],
@@ -80,7 +80,8 @@ def run_result(run: Run, commands: Sequence[str], started: Sequence[Mapping[str,
         for checkpoint in run.evaluations
         if run.scores_file(checkpoint).is_file()
     }
-    best = load_torch_file(run.folder / CHECKPOINT)["parts"]["best_score"]["epoch"] if CHOSEN in scores else None
+    checkpoint = run.trained.folder / CHECKPOINT
+    best = load_torch_file(checkpoint)["parts"]["best_score"]["epoch"] if CHOSEN in scores else None
     return {
         "method": run.method,
         "label_fraction": run.label_fraction,
@@ -88,7 +89,7 @@ def run_result(run: Run, commands: Sequence[str], started: Sequence[Mapping[str,
         "commands": list(commands),
         "scores": {LAST: scores[LAST], CHOSEN: scores.get(CHOSEN)},
         "chosen_epoch": best,
-        "curves": _curves(run.stages[-1].log()),
+        "curves": _curves(run.stages[-1].log()) if run.stages else {},
         "seconds": round(sum(float(stage.log()[-1]["seconds"]) for stage in run.stages), 1),
         "device": ", ".join(_distinct(started, "device")),
         "commit": ", ".join(_distinct(started, "commit")) or None,
@@ -189,7 +190,7 @@ def _number(text: str | None) -> float | None:
 
 def _source_score(result: Mapping[str, Any]) -> dict[str, float | None] | None:
     """What the training's own validation gave at the end, where it is the source's: there a checkpoint is chosen."""
-    if result["scores"][CHOSEN] is None:
+    if result["scores"][CHOSEN] is None or not result["curves"]:
         return None
     return {METRIC: result["curves"]["validation_mean_iou"][-1]}
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from crossem.comparison.plan import CHOSEN, LAST, WEIGHTS, Command, Run, difference, typed
+from crossem.comparison.plan import CHOSEN, LAST, Command, Run, difference, typed
 from crossem.comparison.provenance import cpu_name, git_commit, versions
 from crossem.comparison.results import (
     is_finished,
@@ -109,7 +109,7 @@ def check_records(runs: Sequence[Run]) -> None:
         for needed in run.needs:
             if now["needs"][needed.name] != record["needs"][needed.name]:
                 raise InputError(
-                    f"{run.folder} started from weights that {needed.folder / WEIGHTS[LAST]} holds no longer: {remedy}"
+                    f"{run.folder} started from weights that {needed.weights(LAST)} holds no longer: {remedy}"
                 )
 
 
@@ -212,7 +212,7 @@ class _Job:
         self.run, self.slot, self.lock = run, slot, lock
         self.log = run.folder / "run.log"
         self.record: dict[str, Any] = {}
-        self.done: list[str] = [typed(run.training)]
+        self.done: list[str] = [typed(run.training)] if run.training else []
         self.steps = self._commands()
         self.process: subprocess.Popen | None = None
 
@@ -244,11 +244,11 @@ class _Job:
         result_file(self.run).unlink(missing_ok=True)  # of other evaluations
         resumed = any(stage.is_started for stage in self.run.stages)
         self.record = request(self.run) | {"started": self._training_starts() if resumed else []}
-        if not self.run.stages[-1].is_done:
+        if self.run.training and not self.run.stages[-1].is_done:
             yield (*self.run.training, *(("--resume", "True") if resumed else ()))
         for checkpoint, command in self.run.evaluations.items():
             # a training whose every validation score is undefined has chosen none
-            if checkpoint != CHOSEN or (self.run.folder / WEIGHTS[CHOSEN]).is_file():
+            if checkpoint != CHOSEN or self.run.weights(CHOSEN).is_file():
                 self.done.append(typed(command))
                 yield command
 

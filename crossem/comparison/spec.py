@@ -33,10 +33,14 @@ class MethodSpec(_Strict):
     ``{other-method}`` in an option is the folder of that method's run with the same seed. ``label_fractions`` makes
     one run each, null the run without. ``chosen`` is whether a checkpoint is chosen on the source's validation
     volumes, besides the last one; not where a training validates on the target.
+
+    With ``weights``, the name of another method, nothing is trained: that one's weights are scored with the options,
+    which are then those of an evaluation.
     """
 
     title: str
     bundle: str
+    weights: Name | None = None
     overlays: list[str] = []
     options: dict[str, Any] = {}
     label_fractions: Annotated[list[Fraction | None], Field(min_length=1)] = [None]
@@ -45,9 +49,10 @@ class MethodSpec(_Strict):
 
     @property
     def needs(self) -> list[str]:
-        """Names of the methods whose folders the options name."""
+        """Names of the methods whose weights are scored, and whose folders the options name."""
         texts = (value for value in self.options.values() if isinstance(value, str))
-        return list(dict.fromkeys(name for text in texts for name in _PLACEHOLDER.findall(text)))
+        named = [name for text in texts for name in _PLACEHOLDER.findall(text)]
+        return list(dict.fromkeys(([self.weights] if self.weights else []) + named))
 
 
 class Published(_Strict):
@@ -133,18 +138,24 @@ def method_order(spec: Spec, path: Path | str = "") -> list[str]:
     """The methods in the spec's order, except that those that one needs come right before it.
 
     Raises:
-        InputError: when a method needs one that is not there, has no run without a label fraction, or needs itself.
+        InputError: when a method needs one that is not there, has no weights of its own or no run of the label fraction
+            that is needed, or needs itself.
     """
     for name, method in spec.methods.items():
         for needed in method.needs:
             if needed not in spec.methods:
                 hint = close_match(needed, list(spec.methods)) or f"; it has {', '.join(spec.methods)}"
                 raise InputError(f"spec {path}: method {name} needs {needed!r}, which is no method of it{hint}")
-            if None not in spec.methods[needed].label_fractions:
+            if (trained := spec.methods[needed].weights) is not None:
+                raise InputError(
+                    f"spec {path}: method {name} needs {needed}, whose weights are those of {trained}; name that one"
+                )
+            if None not in spec.methods[needed].label_fractions and needed != method.weights:
                 raise InputError(
                     f"spec {path}: method {name} needs {needed}, which has no run without a label fraction; "
                     f"add null to the label_fractions of {needed}"
                 )
+        _check_weights(spec, name, path)
     try:
         graphlib.TopologicalSorter({n: m.needs for n, m in spec.methods.items()}).prepare()
     except graphlib.CycleError as error:
@@ -160,6 +171,27 @@ def method_order(spec: Spec, path: Path | str = "") -> list[str]:
     for name in spec.methods:
         add(name)
     return list(order)
+
+
+def _check_weights(spec: Spec, name: str, path: Path | str) -> None:
+    """See that a method that only scores weights says of them what the method that trains them says."""
+    method = spec.methods[name]
+    if method.weights is None:
+        return
+    trained = spec.methods[method.weights]
+    for key in ("unsupervised", "chosen"):
+        of_method, of_weights = getattr(method, key), getattr(trained, key)
+        if of_method != of_weights:
+            raise InputError(
+                f"spec {path}: method {name}: {key} is {of_method}, and of its weights {method.weights} {of_weights}; "
+                f"give it {key}: {str(of_weights).lower()}"
+            )
+    if missing := [fraction for fraction in method.label_fractions if fraction not in trained.label_fractions]:
+        fraction = "null" if missing[0] is None else missing[0]
+        raise InputError(
+            f"spec {path}: method {name}: label_fractions have {fraction}, and those of its weights {method.weights} "
+            "have not; give it some of theirs"
+        )
 
 
 def with_folders(value: Any, folders: dict[str, Path]) -> Any:

@@ -85,8 +85,8 @@ def confirmed_inferer(
 
 def _classes(probabilities: torch.Tensor) -> np.ndarray:
     """The best class of each voxel, (Z, Y, X)."""
-    best = torch.as_tensor(probabilities)[0].argmax(0).to(torch.uint8)
-    return np.asarray(best.cpu())
+    sections = torch.as_tensor(probabilities)[0].unbind(1)  # argmax of the whole would be an int64 volume
+    return np.stack([section.argmax(0).to(torch.uint8).cpu().numpy() for section in sections])
 
 
 def _share(objects: np.ndarray, agreed: np.ndarray) -> np.ndarray:

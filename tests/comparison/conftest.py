@@ -91,7 +91,7 @@ def leave_result():
     def leave(run, *starts):
         _leave_training(run)
         write_json(request(run) | {"started": starts}, record_file(run))
-        commands = [typed(command) for command in (run.training, *run.evaluations.values())]
+        commands = [typed(command) for command in run.commands()]
         write_json(run_result(run, commands, starts), result_file(run))
 
     return leave

@@ -9,6 +9,7 @@ import pytest
 
 from crossem.bundle import check_options
 from crossem.comparison import load_spec, plan_runs, selected_runs, shown_runs
+from crossem.comparison.plan import typed
 from crossem.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,6 +71,28 @@ def test_evaluations_score_the_target_with_the_network_of_the_training(content, 
         assert given["--config_file"].endswith('configs/evaluate.json"]')
         assert Path(given["--output_dir"]) == source_only.scores_file(name).parent
     assert given["--output_dir"] != options(source_only.training)["--output_dir"]
+
+
+def test_weights_of_another_method_are_scored_with_other_options(content, plan):
+    content["methods"]["confirmed"] = {
+        "title": "Confirmed",
+        "bundle": "em_unet_finetune_segmentation",
+        "weights": "fine-tune",
+        "options": {"confirmed_by": "{source-only}/model.pt"},
+        "label_fractions": [1.0],
+        "unsupervised": False,
+        "chosen": False,
+    }
+    source_only, _, fine_tune, confirmed = plan(content)[:4]
+    assert confirmed.name == "confirmed_1_seed0" and confirmed.needs == (fine_tune, source_only)
+    assert confirmed.training is None and confirmed.epochs == 0 and confirmed.trained == fine_tune
+    assert confirmed.history == [typed(source_only.training), typed(fine_tune.training)]
+    given = options(confirmed.evaluations["last"])
+    assert given["--checkpoint"] == "runs/tiny/fine-tune_1_seed0/model.pt"
+    assert given["--confirmed_by"] == "runs/tiny/source-only_seed0/model.pt"
+    assert given["--output_dir"] == "runs/tiny/confirmed_1_seed0/evaluation_last"
+    assert confirmed.commands() == list(confirmed.evaluations.values())
+    assert fine_tune.commands() == [fine_tune.training, *fine_tune.evaluations.values()]
 
 
 def test_one_prediction_a_method_is_kept(content, spec_file, plan):
@@ -169,7 +192,7 @@ def test_every_shipped_spec_can_be_run(path, monkeypatch):
     assert spec.name == path.stem
     runs = plan_runs(spec, DATA, Path("runs") / spec.name)
     for run in runs:
-        for command in (run.training, *run.evaluations.values()):
+        for command in run.commands():
             check_options(command[1:])
         folders = [run.folder, *(needed.folder for needed in run.needs)]
         values = [Path(v) for v in options(run.training).values() if v.startswith("runs/")]

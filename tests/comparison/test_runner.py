@@ -12,7 +12,7 @@ import torch
 import crossem.comparison.runner as runner
 from crossem.comparison import RunEnded, Slot, check_records, execute, find_slots, locked
 from crossem.comparison.plan import Run, Stage
-from crossem.comparison.results import read_record
+from crossem.comparison.results import read_record, summary
 from crossem.errors import InputError
 
 SLOTS = [Slot("CPU, 1 thread", 1, {"SLOT": "0"}), Slot("CPU, 1 thread", 1, {"SLOT": "1"})]
@@ -76,6 +76,21 @@ def test_runs_are_made_in_order_and_not_repeated(make, tmp_path):
     times = [(run.folder / "result.json").stat().st_mtime_ns for run in runs]
     assert ended(run_all(runs, tmp_path / "work")) == {}
     assert [(run.folder / "result.json").stat().st_mtime_ns for run in runs] == times
+
+
+def test_weights_of_another_run_are_scored_without_a_training(make, tmp_path):
+    trained = make("trained")
+    scored = replace(make("scored", [trained]), training=None, stages=())
+    found = ended(run_all([trained, scored], tmp_path / "work"))
+    result = found["scored"].result
+    assert result["scores"] == found["trained"].result["scores"] and result["chosen_epoch"] == 1
+    assert len(result["commands"]) == 2 and result["curves"] == {} and result["seconds"] == 0
+    assert not (scored.folder / "model.pt").exists()
+    assert summary([result])[0]["source"] is None
+    assert ended(run_all([trained, scored], tmp_path / "work")) == {}
+    (trained.folder / "model.pt").write_text("trained again")
+    with pytest.raises(InputError, match=f"weights that {trained.folder}/model.pt holds no longer"):
+        check_records([scored])
 
 
 def test_epochs_are_counted_to_the_end(make, tmp_path):

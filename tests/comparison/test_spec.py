@@ -32,6 +32,9 @@ def test_methods_are_in_the_order_of_the_spec_with_what_they_need_before(content
     assert method_order(load_spec(spec_file(content))) == ["b", "d", "a", "e", "c"]
 
 
+SCORED = {"title": "A", "bundle": "b", "weights": "fine-tune", "unsupervised": False, "chosen": False}
+
+
 def changed(content, path, value):
     *parents, last = path
     for key in parents:
@@ -56,6 +59,12 @@ def changed(content, path, value):
         ([*SOURCE_ONLY, "options"], {"pretrained": "{fine-tune}/model.pt"}, "fine-tune.*has no run without"),
         ([*SOURCE_ONLY, "options"], {"pretrained": "{source-only}/x"}, "circle, source-only -> source-only"),
         ([*FINE_TUNE, "options"], {"pretrained": "{source_only}/x"}, "'source_only'.*did you mean 'source-only'"),
+        ([*FINE_TUNE, "weights"], "source", "needs 'source', which is no method"),
+        ([*FINE_TUNE, "weights"], "fine-tune", "fine-tune needs fine-tune, whose weights are those of fine-tune"),
+        ([*FINE_TUNE, "weights"], "source-only", "unsupervised is False, and of its weights source-only True"),
+        (["methods", "scored"], SCORED | {"chosen": True}, "chosen is True.* fine-tune False; give it chosen: false"),
+        (["methods", "scored"], SCORED | {"label_fractions": [0.5]}, "label_fractions have 0.5, and those of its"),
+        (["methods", "scored"], SCORED | {"label_fractions": [None]}, "label_fractions have null"),
         (["published"], [{"name": "A", "score": 1, "source": "B", "method": "C"}], "'A' is of 'C', which is no method"),
     ],
 )
