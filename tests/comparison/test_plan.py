@@ -195,9 +195,11 @@ def test_every_shipped_spec_can_be_run(path, monkeypatch):
         for command in run.commands():
             check_options(command[1:])
         folders = [run.folder, *(needed.folder for needed in run.needs)]
-        values = [Path(v) for v in options(run.training).values() if v.startswith("runs/")]
+        values = [Path(v) for v in options(run.commands()[0]).values() if v.startswith("runs/")]
         assert all(any(value.is_relative_to(folder) for folder in folders) for value in values)
     for method in spec.methods.values():
-        files = [Path("bundles") / method.bundle / "configs" / name for name in ("train.json", *method.overlays)]
+        scores = ["evaluate.json"] if method.weights else []
+        names = ("train.json", *method.overlays, *scores)
+        files = [Path("bundles") / method.bundle / "configs" / name for name in names]
         known = {key for file in files for key in json.loads(file.read_text())}
         assert (spec.options | method.options).keys() <= known
