@@ -152,8 +152,10 @@ def _tell(runs: Sequence[Run], to_do: Sequence[Run], json_file: Path) -> None:
         elif run not in to_do:
             print(f"{run.name}: its result is in {json_file}")
         else:
-            print(f"{run.name}: {run.epochs_logged} of {run.epochs} epochs trained; to do:")
-            print(*(f"  {typed(command)}" for command in run.commands()), sep="\n")
+            training = run.training_left()
+            state = f"{run.epochs_logged} of {run.epochs} epochs trained; to do:" if training else "to be scored:"
+            commands = [*([training] if training else []), *run.evaluations.values()]
+            print(f"{run.name}: {state}", *(f"  {typed(command)}" for command in commands), sep="\n")
 
 
 def _command(spec: Spec, as_written: Spec, given: str) -> str:
@@ -171,7 +173,8 @@ def _run(runs: Sequence[Run], slots: Sequence[Slot], lock: int, write_document: 
         for event in events:
             if isinstance(event, RunEnded):
                 failures += [] if event.result else [f"{event.run.name}: {event.reason}"]
-                tqdm.write(f"{_line(event)}; {_progress(before, done, total, time.monotonic() - begin)}")
+                progress = f"; {_progress(before, done, total, time.monotonic() - begin)}" if total else ""
+                tqdm.write(f"{_line(event)}{progress}")
                 sys.stdout.flush()
                 write_document()
                 continue
@@ -188,7 +191,7 @@ def _run(runs: Sequence[Run], slots: Sequence[Slot], lock: int, write_document: 
 def _progress(before: int, done: int, total: int, seconds: float) -> str:
     """The share of epochs that is done, and the time that the others take at the rate since ``before``."""
     left = f", about {tqdm.format_interval(seconds * (total - done) / (done - before))} left" if done > before else ""
-    return f"{done / total if total else 1:.0%} done{left}"
+    return f"{done / total:.0%} done{left}"
 
 
 def _line(event: RunEnded) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from crossem.bundle import check_options
-from crossem.comparison.spec import MethodSpec, Spec, method_order, with_folders
+from crossem.comparison.spec import MethodSpec, Spec, in_full, method_order, with_folders
 from crossem.data._validation import close_match
 from crossem.errors import InputError
 from crossem.methods.checkpoint import CHECKPOINT
@@ -59,7 +59,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Run:
-    """One training and its evaluations: a method, a seed, and the share of the target's labels that is used.
+    """One training, or the weights of one, and its evaluations: a method, a seed, and the share of target labels used.
 
     Attributes:
         folder: of everything that the run writes; ``output_dir`` of the training.
@@ -117,6 +117,16 @@ class Run:
         evaluations = [command for which, command in self.evaluations.items() if with_chosen or which != CHOSEN]
         return [*([self.training] if self.training else []), *evaluations]
 
+    def training_left(self) -> Command | None:
+        """The training as it has to be started now; None where it is done, or there is none."""
+        if not self.training or self.stages[-1].is_done:
+            return None
+        return (*self.training, *(("--resume", "True") if self.is_started else ()))
+
+    @property
+    def is_started(self) -> bool:
+        return any(stage.is_started for stage in self.stages)
+
     def weights(self, checkpoint: str) -> Path:
         """The file of a checkpoint's weights."""
         return self.trained.folder / WEIGHTS[checkpoint]
@@ -157,7 +167,7 @@ def plan_runs(spec: Spec, datalist: Path, work_dir: Path) -> list[Run]:
     runs: dict[tuple[str, int, float | None], Run] = {}
     for seed in spec.seeds:
         for name in method_order(spec):
-            method = spec.methods[name]
+            method = in_full(spec, name)
             for fraction in method.label_fractions:
                 needs = {
                     needed: runs[needed, seed, fraction if needed == method.weights else None]
@@ -231,19 +241,21 @@ def _is_shown(spec: Spec, method: str, seed: int, fraction: float | None) -> boo
 def _planned(
     spec: Spec, name: str, seed: int, fraction: float | None, needs: Mapping[str, Run], data: tuple[Path, Path]
 ) -> Run:
-    method, (datalist, work_dir) = spec.methods[name], data
+    method, (datalist, work_dir) = in_full(spec, name), data
     folder = work_dir / f"{name}{'' if fraction is None else f'_{fraction:g}'}_seed{seed}"
     folders = {needed: run.folder for needed, run in needs.items()}
     options = {key: with_folders(value, folders) for key, value in (spec.options | method.options).items()}
     options |= {"datalist": datalist, "seed": seed} | ({} if fraction is None else {"label_fraction": fraction})
     files = _config_files(name, method)
-    weights = needs[method.weights].folder if method.weights else folder
-    checkpoints = {which: weights / WEIGHTS[which] for which in ((LAST, CHOSEN) if method.chosen else (LAST,))}
+    of_weights = folders[method.weights] if method.weights else folder
+    checkpoints = {which: of_weights / WEIGHTS[which] for which in ((LAST, CHOSEN) if method.chosen else (LAST,))}
     evaluations = _evaluations(files, options, folder, checkpoints, spec.split)
     if _is_shown(spec, name, seed, fraction):
         evaluations[LAST] += ("--validate#postprocessing#output_dir", str(folder / PREDICTION))
     training, stages = None, ()
-    if method.weights is None:
+    if method.weights:
+        _check_scoring(name, spec.methods[name])
+    else:
         config = _read_config(files, options)
         _check_domain(name, method, config.get("domain"))
         training, stages = _command("training", files, options | {"output_dir": folder}), _stages(config, folder)
@@ -251,6 +263,17 @@ def _planned(
     for command in run.commands():
         _check(name, command)
     return run
+
+
+def _check_scoring(name: str, method: MethodSpec) -> None:
+    """See that the options of a method that trains nothing are of an evaluation."""
+    files = [Path(_config(method.bundle, file)) for file in ("inference.json", "evaluate.json")]
+    known = {key for file in files for key in json.loads(file.read_text())}
+    for option in method.options:
+        if option.split("#")[0] not in known | {"validate"}:
+            raise InputError(
+                f"method {name}: {option} is an option of a training, and with weights nothing is trained; leave it out"
+            )
 
 
 def _check_domain(name: str, method: MethodSpec, domain: Any) -> None:

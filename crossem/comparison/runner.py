@@ -100,7 +100,7 @@ def check_records(runs: Sequence[Run]) -> None:
         InputError: for the first run of which this is not so, with what differs and the folder to remove.
     """
     for run in runs:
-        if (record := read_record(run)) is None:
+        if run.training is None or (record := read_record(run)) is None:
             continue
         now, remedy = request(run), f"remove {run.folder}, or give another --work_dir"
         earlier = record.get("trainings", [])
@@ -242,10 +242,9 @@ class _Job:
         """What is still to do, found out as it comes to it."""
         check_output_folder(self.run.folder)
         result_file(self.run).unlink(missing_ok=True)  # of other evaluations
-        resumed = any(stage.is_started for stage in self.run.stages)
-        self.record = request(self.run) | {"started": self._training_starts() if resumed else []}
-        if self.run.training and not self.run.stages[-1].is_done:
-            yield (*self.run.training, *(("--resume", "True") if resumed else ()))
+        self.record = request(self.run) | {"started": self._training_starts() if self.run.is_started else []}
+        if training := self.run.training_left():
+            yield training
         for checkpoint, command in self.run.evaluations.items():
             # a training whose every validation score is undefined has chosen none
             if checkpoint != CHOSEN or self.run.weights(CHOSEN).is_file():

@@ -28,14 +28,14 @@ class _Strict(BaseModel):
 
 
 class MethodSpec(_Strict):
-    """One way to train: a bundle, overlays of its train.json, and options of them.
+    """One way to train, or to score: a bundle, overlays of its train.json, and options of them.
 
     ``{other-method}`` in an option is the folder of that method's run with the same seed. ``label_fractions`` makes
     one run each, null the run without. ``chosen`` is whether a checkpoint is chosen on the source's validation
     volumes, besides the last one; not where a training validates on the target.
 
-    With ``weights``, the name of another method, nothing is trained: that one's weights are scored with the options,
-    which are then those of an evaluation.
+    With ``weights``, the name of another method, nothing is trained: that one's weights are scored, with its overlays
+    and options, and with these options, of an evaluation, in place of them.
     """
 
     title: str
@@ -89,12 +89,15 @@ def load_spec(path: Path) -> Spec:
 
     Raises:
         InputError: in one line, when the file or its base is missing or no YAML, has a wrong or unknown key, names a
-            method that is not there or in a circle, or sets an option that the comparison sets.
+            method that is not there or in a circle, sets an option that the comparison sets, is called unsupervised
+            and needs a method that is not, or does not fit the method whose weights it scores.
     """
     spec = validated(Spec, _with_base(_read_yaml(path), path), f"spec {path}")
     _check_values(spec, path)
     _check_options(spec, path)
     method_order(spec, path)
+    _check_labels(spec, path)
+    _check_weights(spec, path)
     return spec
 
 
@@ -146,7 +149,7 @@ def method_order(spec: Spec, path: Path | str = "") -> list[str]:
             if needed not in spec.methods:
                 hint = close_match(needed, list(spec.methods)) or f"; it has {', '.join(spec.methods)}"
                 raise InputError(f"spec {path}: method {name} needs {needed!r}, which is no method of it{hint}")
-            if (trained := spec.methods[needed].weights) is not None:
+            if (trained := spec.methods[needed].weights) is not None and needed != name:
                 raise InputError(
                     f"spec {path}: method {name} needs {needed}, whose weights are those of {trained}; name that one"
                 )
@@ -155,7 +158,6 @@ def method_order(spec: Spec, path: Path | str = "") -> list[str]:
                     f"spec {path}: method {name} needs {needed}, which has no run without a label fraction; "
                     f"add null to the label_fractions of {needed}"
                 )
-        _check_weights(spec, name, path)
     try:
         graphlib.TopologicalSorter({n: m.needs for n, m in spec.methods.items()}).prepare()
     except graphlib.CycleError as error:
@@ -173,25 +175,13 @@ def method_order(spec: Spec, path: Path | str = "") -> list[str]:
     return list(order)
 
 
-def _check_weights(spec: Spec, name: str, path: Path | str) -> None:
-    """See that a method that only scores weights says of them what the method that trains them says."""
+def in_full(spec: Spec, name: str) -> MethodSpec:
+    """A method as it is run: one that scores the weights of another has its overlays and options too."""
     method = spec.methods[name]
     if method.weights is None:
-        return
+        return method
     trained = spec.methods[method.weights]
-    for key in ("unsupervised", "chosen"):
-        of_method, of_weights = getattr(method, key), getattr(trained, key)
-        if of_method != of_weights:
-            raise InputError(
-                f"spec {path}: method {name}: {key} is {of_method}, and of its weights {method.weights} {of_weights}; "
-                f"give it {key}: {str(of_weights).lower()}"
-            )
-    if missing := [fraction for fraction in method.label_fractions if fraction not in trained.label_fractions]:
-        fraction = "null" if missing[0] is None else missing[0]
-        raise InputError(
-            f"spec {path}: method {name}: label_fractions have {fraction}, and those of its weights {method.weights} "
-            "have not; give it some of theirs"
-        )
+    return method.model_copy(update={"overlays": trained.overlays, "options": trained.options | method.options})
 
 
 def with_folders(value: Any, folders: dict[str, Path]) -> Any:
@@ -210,6 +200,38 @@ def _check_values(spec: Spec, path: Path) -> None:
         if entry.method is not None and entry.method not in spec.methods:
             hint = close_match(entry.method, list(spec.methods)) or f"; it has {', '.join(spec.methods)}"
             raise InputError(f"spec {path}: published {entry.name!r} is of {entry.method!r}, which is no method{hint}")
+
+
+def _check_labels(spec: Spec, path: Path) -> None:
+    for name, method in spec.methods.items():
+        labelled = [needed for needed in method.needs if not spec.methods[needed].unsupervised]
+        if method.unsupervised and labelled:
+            raise InputError(
+                f"spec {path}: method {name}: unsupervised is True, but it needs {labelled[0]}, which uses target "
+                "labels; give it unsupervised: false"
+            )
+
+
+def _check_weights(spec: Spec, path: Path) -> None:
+    """See that methods that score weights fit those that train them."""
+    for name, method in spec.methods.items():
+        if method.weights is None:
+            continue
+        trained, where = spec.methods[method.weights], f"spec {path}: method {name}"
+        if method.bundle != trained.bundle or method.overlays:
+            raise InputError(
+                f"{where}: its weights are those of {method.weights}; give it bundle: {trained.bundle}, and no overlays"
+            )
+        if method.chosen and not trained.chosen:
+            raise InputError(
+                f"{where}: chosen is True, and of its weights {method.weights} False; give it chosen: false"
+            )
+        if missing := [fraction for fraction in method.label_fractions if fraction not in trained.label_fractions]:
+            fraction = "null" if missing[0] is None else missing[0]
+            raise InputError(
+                f"{where}: label_fractions have {fraction}, and those of its weights {method.weights} have not; give "
+                "it some of theirs"
+            )
 
 
 def _check_options(spec: Spec, path: Path) -> None:

@@ -45,14 +45,15 @@ class ConfirmedInferer(Inferer):
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
     ) -> torch.Tensor:
         """As the inferer; one volume of probabilities at a time, and that of the second network does not stay."""
-        confirmed = _classes(self.inferer(inputs, self.confirming, *args, **kwargs))
+        confirmed = _classes(_plain(self.inferer(inputs, self.confirming, *args, **kwargs)))
         output = self.inferer(inputs, network, *args, **kwargs)
-        classes = _classes(output)
+        probabilities = _plain(output)  # of the same memory
+        classes = _classes(probabilities)
         objects = cc3d.connected_components(classes, connectivity=26)
         dropped = _share(objects, classes == confirmed) < self.min_confirmed
-        logger.info("%d of %d objects are not confirmed, and dropped", dropped.sum(), len(dropped) - 1)
-        gone = torch.from_numpy(dropped[objects]).to(output.device)
-        probabilities = output.as_tensor() if isinstance(output, MetaTensor) else output
+        gone = dropped[objects]
+        _tell(dropped, np.count_nonzero(gone) / max(np.count_nonzero(classes), 1))
+        gone = torch.from_numpy(gone).to(probabilities.device)
         probabilities.masked_fill_(gone, 0.0)
         probabilities[0, 0].masked_fill_(gone, 1.0)
         return output
@@ -77,16 +78,31 @@ def confirmed_inferer(
     Raises:
         InputError: when the weights are missing, or of another network; when the share is no number from 0 to 1.
     """
+    checked_number("min_confirmed", min_confirmed, maximum=1.0)
     if confirmed_by is None:
         return inferer
     confirming = prepare_network(copy.deepcopy(network), device, confirmed_by).eval()
     return ConfirmedInferer(inferer, confirming, min_confirmed)
 
 
+def _plain(volume: torch.Tensor) -> torch.Tensor:
+    return volume.as_tensor() if isinstance(volume, MetaTensor) else volume
+
+
 def _classes(probabilities: torch.Tensor) -> np.ndarray:
     """The best class of each voxel, (Z, Y, X)."""
-    sections = torch.as_tensor(probabilities)[0].unbind(1)  # argmax of the whole would be an int64 volume
-    return np.stack([section.argmax(0).to(torch.uint8).cpu().numpy() for section in sections])
+    sections = probabilities[0].unbind(1)  # indices of the whole would be an int64 volume
+    # max, as argmax over the first axis takes nine times as long on the CPU; both give the first of equals
+    return np.stack([section.max(0).indices.to(torch.uint8).cpu().numpy() for section in sections])
+
+
+def _tell(dropped: np.ndarray, share: float) -> None:
+    """Log what goes, as a warning where it is most of what was found."""
+    level = logging.WARNING if share > 0.5 else logging.INFO
+    text = (
+        "%d of %d objects, %.0f %% of the voxels that were found, are not confirmed by the second network, and dropped"
+    )
+    logger.log(level, text, dropped.sum(), len(dropped) - 1, 100 * share)
 
 
 def _share(objects: np.ndarray, agreed: np.ndarray) -> np.ndarray:

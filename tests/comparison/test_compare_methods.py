@@ -112,7 +112,7 @@ def check_dry_run(command, tmp_path):
     assert dry.returncode == 0, err
     assert re.match(r"source-only_seed0: \d+ of 30 epochs trained; to do:$", lines[0]) and len(lines) == 7
     typed = (tmp_path / "runs" / "source-only_seed0" / "run.log").read_text().partition("\n")[0].removeprefix("$ ")
-    assert lines[1] == f"  {typed}" and lines[4] == "fine-tune_0.5_seed0: 0 of 30 epochs trained; to do:"
+    assert lines[1] == f"  {typed} --resume True" and lines[4] == "fine-tune_0.5_seed0: 0 of 30 epochs trained; to do:"
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 

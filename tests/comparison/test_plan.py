@@ -85,14 +85,25 @@ def test_weights_of_another_method_are_scored_with_other_options(content, plan):
     }
     source_only, _, fine_tune, confirmed = plan(content)[:4]
     assert confirmed.name == "confirmed_1_seed0" and confirmed.needs == (fine_tune, source_only)
+    configs = "bundles/em_unet_finetune_segmentation/configs"
     assert confirmed.training is None and confirmed.epochs == 0 and confirmed.trained == fine_tune
     assert confirmed.history == [typed(source_only.training), typed(fine_tune.training)]
     given = options(confirmed.evaluations["last"])
+    files = [f"{configs}/{name}.json" for name in ("train", "finetune", "evaluate")]
+    assert ast.literal_eval(given["--config_file"]) == files  # of the method that trains, as its options
+    assert given["--pretrained"] == "runs/tiny/source-only_seed0/model.pt"
     assert given["--checkpoint"] == "runs/tiny/fine-tune_1_seed0/model.pt"
     assert given["--confirmed_by"] == "runs/tiny/source-only_seed0/model.pt"
     assert given["--output_dir"] == "runs/tiny/confirmed_1_seed0/evaluation_last"
     assert confirmed.commands() == list(confirmed.evaluations.values())
     assert fine_tune.commands() == [fine_tune.training, *fine_tune.evaluations.values()]
+
+
+def test_nothing_of_a_training_is_asked_of_weights_that_are_scored(content, plan):
+    scored = {"title": "Scored", "bundle": "em_unet_finetune_segmentation", "weights": "source-only"}
+    content["methods"]["scored"] = scored | {"options": {"learning_rate": 1}}
+    with pytest.raises(InputError, match="^method scored: learning_rate is an option of a training, .* leave it out$"):
+        plan(content)
 
 
 def test_one_prediction_a_method_is_kept(content, spec_file, plan):

@@ -32,7 +32,9 @@ def test_methods_are_in_the_order_of_the_spec_with_what_they_need_before(content
     assert method_order(load_spec(spec_file(content))) == ["b", "d", "a", "e", "c"]
 
 
-SCORED = {"title": "A", "bundle": "b", "weights": "fine-tune", "unsupervised": False, "chosen": False}
+BUNDLE = "em_unet_finetune_segmentation"
+LABELLED = {"title": "A", "bundle": BUNDLE, "unsupervised": False, "chosen": False}
+SCORED = LABELLED | {"weights": "fine-tune", "label_fractions": [1.0]}
 
 
 def changed(content, path, value):
@@ -60,15 +62,23 @@ def changed(content, path, value):
         ([*SOURCE_ONLY, "options"], {"pretrained": "{source-only}/x"}, "circle, source-only -> source-only"),
         ([*FINE_TUNE, "options"], {"pretrained": "{source_only}/x"}, "'source_only'.*did you mean 'source-only'"),
         ([*FINE_TUNE, "weights"], "source", "needs 'source', which is no method"),
-        ([*FINE_TUNE, "weights"], "fine-tune", "fine-tune needs fine-tune, whose weights are those of fine-tune"),
-        ([*FINE_TUNE, "weights"], "source-only", "unsupervised is False, and of its weights source-only True"),
-        (["methods", "scored"], SCORED | {"chosen": True}, "chosen is True.* fine-tune False; give it chosen: false"),
+        ([*FINE_TUNE, "weights"], "fine-tune", "circle, fine-tune -> fine-tune"),
+        (["methods", "scored"], SCORED | {"bundle": "c"}, "give it bundle: em_unet_finetune_segmentation, and no"),
+        (["methods", "scored"], SCORED | {"overlays": ["a.json"]}, "and no overlays"),
+        (["methods", "scored"], SCORED | {"unsupervised": True}, "it needs fine-tune, which uses target labels"),
+        (
+            [*SOURCE_ONLY, "options"],
+            {"pretrained": "{labelled}/model.pt"},
+            "it needs labelled, which uses target labels",
+        ),
+        (["methods", "scored"], SCORED | {"chosen": True}, "chosen is True, and of its .* give it chosen: false"),
         (["methods", "scored"], SCORED | {"label_fractions": [0.5]}, "label_fractions have 0.5, and those of its"),
         (["methods", "scored"], SCORED | {"label_fractions": [None]}, "label_fractions have null"),
         (["published"], [{"name": "A", "score": 1, "source": "B", "method": "C"}], "'A' is of 'C', which is no method"),
     ],
 )
 def test_what_is_wrong_is_one_line(content, spec_file, path, value, named):
+    content["methods"]["labelled"] = LABELLED
     changed(content, path, value)
     with pytest.raises(InputError, match=named) as error:
         load_spec(spec_file(content))

@@ -36,10 +36,13 @@ def volume():
     return torch.cat([logits(0), 0.7 * logits(0) + logits(1)])[None]
 
 
-@pytest.mark.parametrize("min_confirmed", [0.0, 0.3, 0.6])
-def test_objects_that_are_not_confirmed_become_background(volume, min_confirmed):
+@pytest.mark.parametrize(("min_confirmed", "few", "many"), [(0.0, 0, 0), (0.3, 5, 150), (0.6, 5, 150), (1.0, 151, 157)])
+def test_objects_that_are_not_confirmed_become_background(volume, min_confirmed, few, many, caplog):
+    caplog.set_level("INFO", "crossem.inference.confirmed")
+    image = MetaTensor(volume, affine=torch.diag(torch.tensor([40.0, 5.0, 5.0, 1.0])))
     alone = WINDOWS(volume, first)
-    both = ConfirmedInferer(WINDOWS, second, min_confirmed)(volume, first)
+    both = ConfirmedInferer(WINDOWS, second, min_confirmed)(image, first)
+    assert torch.equal(both.affine, image.affine)
     classes, confirming = (values[0].argmax(0).numpy() for values in (alone, WINDOWS(volume, second)))
     expected, shares = alone.clone(), []
     for value in range(1, CLASSES):
@@ -49,17 +52,18 @@ def test_objects_that_are_not_confirmed_become_background(volume, min_confirmed)
             if shares[-1] < min_confirmed:
                 background = torch.eye(CLASSES)[0][:, None].expand(-1, int((objects == number).sum()))
                 expected[0][:, torch.from_numpy(objects == number)] = background
-    assert torch.equal(both, expected)
+    assert torch.equal(both.as_tensor(), expected)
     dropped = sum(share < min_confirmed for share in shares)
-    assert len(shares) > 30 and (dropped == 0 if not min_confirmed else 5 < dropped < len(shares) - 5)
+    assert len(shares) == 158 and few <= dropped <= many
+    gone = 1 - (expected[0].argmax(0) > 0).sum().item() / (classes > 0).sum()
+    (record,) = caplog.records
+    assert record.levelname == ("WARNING" if gone > 0.5 else "INFO")
+    assert record.getMessage().startswith(f"{dropped} of {len(shares)} objects, {100 * gone:.0f} % of the voxels")
 
 
-def test_a_volume_keeps_its_metadata_and_what_has_no_object_stays(volume):
+def test_where_nothing_is_found_nothing_changes(volume):
     volume[:, 0] = 1e3
-    image = MetaTensor(volume, affine=torch.diag(torch.tensor([40.0, 5.0, 5.0, 1.0])))
-    both = ConfirmedInferer(WINDOWS, second, 0.5)(image, first)
-    assert torch.equal(both.affine, image.affine)
-    assert torch.equal(both.as_tensor(), WINDOWS(volume, first))
+    assert torch.equal(ConfirmedInferer(WINDOWS, second, 0.5)(volume, first), WINDOWS(volume, first))
 
 
 def test_the_second_network_has_weights_of_its_own(tmp_path):
@@ -75,6 +79,8 @@ def test_the_second_network_has_weights_of_its_own(tmp_path):
 def test_a_wrong_share_or_file_is_one_line(tmp_path):
     with pytest.raises(InputError, match="min_confirmed is 30: give a number, from 0 to 1"):
         ConfirmedInferer(WINDOWS, second, 30)
+    with pytest.raises(InputError, match="min_confirmed is 30"):
+        confirmed_inferer(WINDOWS, None, torch.device("cpu"), None, 30)
     network = AnisotropicUNet(1, 2, plan_unet((45, 9.5, 9.5), (4, 16, 16), (4, 8)))
     with pytest.raises(InputError, match="none.pt"):
         confirmed_inferer(WINDOWS, network, torch.device("cpu"), tmp_path / "none.pt", 0.3)
