@@ -16,6 +16,7 @@ from monai.inferers import Inferer
 
 from crossem.checks import checked_number
 from crossem.networks import AnisotropicUNet, prepare_network
+from crossem.transforms import best_class
 
 logger = logging.getLogger(__name__)
 
@@ -45,10 +46,10 @@ class ConfirmedInferer(Inferer):
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
     ) -> torch.Tensor:
         """As the inferer; one volume of probabilities at a time, and that of the second network does not stay."""
-        confirmed = _classes(_plain(self.inferer(inputs, self.confirming, *args, **kwargs)))
+        confirmed = best_class(_plain(self.inferer(inputs, self.confirming, *args, **kwargs))[0]).cpu().numpy()
         output = self.inferer(inputs, network, *args, **kwargs)
         probabilities = _plain(output)  # of the same memory
-        classes = _classes(probabilities)
+        classes = best_class(probabilities[0]).cpu().numpy()
         objects = cc3d.connected_components(classes, connectivity=26)
         dropped = _share(objects, classes == confirmed) < self.min_confirmed
         gone = dropped[objects]
@@ -87,13 +88,6 @@ def confirmed_inferer(
 
 def _plain(volume: torch.Tensor) -> torch.Tensor:
     return volume.as_tensor() if isinstance(volume, MetaTensor) else volume
-
-
-def _classes(probabilities: torch.Tensor) -> np.ndarray:
-    """The best class of each voxel, (Z, Y, X)."""
-    sections = probabilities[0].unbind(1)  # indices of the whole would be an int64 volume
-    # max, as argmax over the first axis takes nine times as long on the CPU; both give the first of equals
-    return np.stack([section.max(0).indices.to(torch.uint8).cpu().numpy() for section in sections])
 
 
 def _tell(dropped: np.ndarray, share: float) -> None:

@@ -10,6 +10,7 @@ from crossem.transforms.augment_intensity import (
 )
 from crossem.transforms.augment_sections import RandDropSlicesd, RandShiftSlicesd
 from crossem.transforms.augment_spatial import RandElasticd, RandFlipRotate90d
+from crossem.transforms.best_class import BestClassd, best_class
 from crossem.transforms.boundary_weights import boundary_weights
 from crossem.transforms.histogram import MatchHistogramd
 from crossem.transforms.label_fraction import LabelFractiond
@@ -40,6 +41,7 @@ from crossem.transforms.weights import (
 )
 
 __all__ = [
+    "BestClassd",
     "BoundariesFromInstancesd",
     "DistanceWeightMapd",
     "DropRaggedObjectsd",
@@ -65,6 +67,7 @@ __all__ = [
     "ResampleVoxelSized",
     "SaveVolumed",
     "TranslateSlicesd",
+    "best_class",
     "boundaries_from_instances",
     "boundary_weights",
     "distance_weight_map",

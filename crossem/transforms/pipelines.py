@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from os import PathLike
 
-from monai.transforms import AsDiscreted, Compose, Invertd, Transform
+from monai.transforms import Compose, Invertd, Transform
 
+from crossem.transforms.best_class import BestClassd
 from crossem.transforms.label_fraction import LabelFractiond
 from crossem.transforms.load_save import LoadVolumed, SaveVolumed
 from crossem.transforms.normalize import NormalizeSlicesd
@@ -91,7 +92,7 @@ def inference_postprocessing(
     """
     steps = [
         Invertd("pred", preprocessing, orig_keys="image", nearest_interp=False),
-        AsDiscreted("pred", argmax=True),
+        BestClassd("pred"),
         DropSmallObjectsd("pred", min_object_nm3),
         DropRaggedObjectsd("pred", min_solidity),  # fewer are left to look at
     ]
