@@ -30,8 +30,9 @@ _PANEL_INCHES = 1.9
 
 
 def bar_figure(table: ComparisonTable, document: Mapping[str, Any]) -> Figure | None:
-    """Score of each method that takes no share of labels: bars of the mean, error bars of the standard deviation,
-    a dot a seed, a diamond a published score. None when there is no such method."""
+    """Score of each method that takes no share of labels, and where there is one share only, of those that take it:
+    bars of the mean, error bars of the standard deviation, a dot a seed, a diamond a published score. None when there
+    is no such method."""
     rows = _rows_of_bars(table)
     if not rows:
         return None
@@ -42,8 +43,8 @@ def bar_figure(table: ComparisonTable, document: Mapping[str, Any]) -> Figure | 
 
 
 def share_figure(table: ComparisonTable) -> Figure | None:
-    """Score of the last checkpoint over the share of labels, the methods of :func:`bar_figure` as horizontal
-    lines; None when no method takes a share."""
+    """Score of the last checkpoint over the share of labels, the methods without one as horizontal lines; None when
+    there are not two shares."""
     scores = _scores_by_share(table)
     return label_fraction_curve(scores, table.metric_title, _levels(table)) if scores else None
 
@@ -93,9 +94,15 @@ def training_figure(rows: Sequence[Row], document: Mapping[str, Any]) -> Figure 
 
 
 def _rows_of_bars(table: ComparisonTable) -> list[Row]:
-    """Rows without a share of labels that have a score to show, unsupervised and published ones before the others."""
-    rows = [row for row in table.rows if row.label_fraction is None and _shown(row, table.metric)]
-    return sorted(rows, key=lambda row: not row.unsupervised)
+    """Rows of bars that have a score to show, unsupervised and published ones before the others."""
+    in_curves = len(_shares(table)) > 1
+    rows = [row for row in table.rows if not (in_curves and row.label_fraction is not None)]
+    return sorted((row for row in rows if _shown(row, table.metric)), key=lambda row: not row.unsupervised)
+
+
+def _shares(table: ComparisonTable) -> set[float]:
+    """The shares of labels that methods take."""
+    return {row.label_fraction for row in table.rows if row.method is not None and row.label_fraction is not None}
 
 
 def _shown(row: Row, metric: str) -> bool:
@@ -146,11 +153,15 @@ def _draw_bar(axes: Axes, y: float, height: float, score: Score, colour: np.ndar
 
 
 def _name(row: Row) -> str:
+    if row.label_fraction is not None:
+        return row.label
     return row.title if row.unsupervised or row.method is None else f"{row.title} (target labels)"
 
 
 def _scores_by_share(table: ComparisonTable) -> dict[str, dict[float, Score]]:
     scores: dict[str, dict[float, Score]] = {}
+    if len(_shares(table)) < 2:
+        return scores
     for row in table.rows:
         if row.method is not None and row.label_fraction is not None and table.metric in row.last:
             scores.setdefault(row.title, {})[row.label_fraction] = row.last[table.metric]

@@ -299,6 +299,19 @@ def test_figures_draw_the_numbers_of_the_table(document):
     np.testing.assert_array_equal(score.lines[0].get_xydata(), [[2, 0.4], [4, source_score(first)]])
 
 
+def test_one_share_of_labels_is_no_curve(document):
+    one = document | {"runs": [run for run in document["runs"] if run["label_fraction"] in (None, 0.15)]}
+    one["summary"] = summarise(one["runs"])
+    table = comparison_table(one)
+    assert share_figure(table) is None
+    (axes,) = bar_figure(table, one).axes
+    names = [text.get_text() for text in axes.get_yticklabels()]
+    assert "Fine-tuned, 15 %" in names
+    row = next(row for row in table.rows if row.label == "Fine-tuned, 15 %")
+    bars = [bar for bar in axes.patches if round(bar.get_y() + bar.get_height() / 2) == names.index(row.label)]
+    assert [bar.get_width() for bar in bars] == [row.last["mean_iou"].mean]
+
+
 def test_text_is_shown_as_text(report):
     page = read_page(report[0])
     assert not page.all("b") and not page.all("i")
