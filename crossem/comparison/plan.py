@@ -254,7 +254,7 @@ def _planned(
         evaluations[LAST] += ("--validate#postprocessing#output_dir", str(folder / PREDICTION))
     training, stages = None, ()
     if method.weights:
-        _check_scoring(name, spec.methods[name])
+        _check_scoring(name, spec.methods[name], files)
     else:
         config = _read_config(files, options)
         _check_domain(name, method, config.get("domain"))
@@ -265,12 +265,13 @@ def _planned(
     return run
 
 
-def _check_scoring(name: str, method: MethodSpec) -> None:
-    """See that the options of a method that trains nothing are of an evaluation."""
-    files = [Path(_config(method.bundle, file)) for file in ("inference.json", "evaluate.json")]
-    known = {key for file in files for key in json.loads(file.read_text())}
+def _check_scoring(name: str, method: MethodSpec, files: Sequence[str]) -> None:
+    """See that no option of a method that trains nothing is of a training; ``files`` are the training's."""
+    scoring = [_config(method.bundle, file) for file in ("inference.json", "evaluate.json")]
+    trains = {key for file in files for key in json.loads(Path(file).read_text())}
+    scores = {key for file in scoring for key in json.loads(Path(file).read_text())}
     for option in method.options:
-        if option.split("#")[0] not in known | {"validate"}:
+        if option in trains - scores:  # one that is in neither is misspelt, which is said elsewhere
             raise InputError(
                 f"method {name}: {option} is an option of a training, and with weights nothing is trained; leave it out"
             )

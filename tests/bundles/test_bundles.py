@@ -248,7 +248,7 @@ def test_evaluating_writes_the_scores(bundle, data, trained, monai_bundle, tmp_p
     report = json.loads((tmp_path / "new/scores.json").read_text())
     given = {"domain": "target", "split": "test", "min_object_nm3": 1e6, "min_solidity": 0}
     given |= {"confirmed_by": str(trained / "model.pt"), "min_confirmed": 0.3}
-    assert "are not confirmed" in process.stdout + process.stderr
+    assert "does not confirm them" in process.stdout + process.stderr
     assert report["options"].items() >= given.items()
     assert report["checkpoint"].endswith("model.pt") and len(report["images"]) == 1
     assert 0 <= report["scores"]["mean_iou"] <= 1
@@ -270,7 +270,7 @@ def test_inference_keeps_grid_voxel_size_and_orientation(bundle, monai_bundle, t
         "--output_dir", tmp_path / "out", "--confirmed_by", "models/model.pt", cwd=bundle,
         plain=bundle.name == REFERENCE,
     )  # fmt: skip
-    assert "are not confirmed" in process.stdout + process.stderr
+    assert "does not confirm them" in process.stdout + process.stderr
     classes = json.loads((bundle / "configs/metadata.json").read_text())["network_data_format"]["outputs"]["pred"]
     (written,) = (tmp_path / "out").iterdir()
     result = nibabel.load(written)

@@ -104,6 +104,9 @@ def test_nothing_of_a_training_is_asked_of_weights_that_are_scored(content, plan
     content["methods"]["scored"] = scored | {"options": {"learning_rate": 1}}
     with pytest.raises(InputError, match="^method scored: learning_rate is an option of a training, .* leave it out$"):
         plan(content)
+    content["methods"]["scored"] = scored | {"options": {"confirm_by": "model.pt"}}
+    with pytest.raises(InputError, match="method scored: .*confirm_by.*did you mean.*confirmed_by"):
+        plan(content)
 
 
 def test_one_prediction_a_method_is_kept(content, spec_file, plan):
