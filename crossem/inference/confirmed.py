@@ -94,8 +94,8 @@ def _tell(dropped: np.ndarray, share: float) -> None:
     """Log what goes, as a warning where it is most of what was found."""
     level = logging.WARNING if share > 0.5 else logging.INFO
     text = (
-        "%d of %d objects, small and ragged ones among them, and %.0f %% of the voxels that were found are dropped: the "
-        "second network does not confirm them"
+        "%d of %d objects, small and ragged ones among them, and %.0f %% of the voxels that were found are dropped: "
+        "the second network does not confirm them"
     )
     logger.log(level, text, dropped.sum(), len(dropped) - 1, 100 * share)
 
