@@ -167,13 +167,8 @@ def plan_runs(spec: Spec, datalist: Path, work_dir: Path) -> list[Run]:
     runs: dict[tuple[str, int, float | None], Run] = {}
     for seed in spec.seeds:
         for name in method_order(spec):
-            method = in_full(spec, name)
-            for fraction in method.label_fractions:
-                needs = {
-                    needed: runs[needed, seed, fraction if needed == method.weights else None]
-                    for needed in method.needs
-                }
-                runs[name, seed, fraction] = _planned(spec, name, seed, fraction, needs, (datalist, work_dir))
+            for fraction in spec.methods[name].label_fractions:
+                runs[name, seed, fraction] = _planned(spec, name, seed, fraction, runs, (datalist, work_dir))
     return list(runs.values())
 
 
@@ -239,9 +234,15 @@ def _is_shown(spec: Spec, method: str, seed: int, fraction: float | None) -> boo
 
 
 def _planned(
-    spec: Spec, name: str, seed: int, fraction: float | None, needs: Mapping[str, Run], data: tuple[Path, Path]
+    spec: Spec,
+    name: str,
+    seed: int,
+    fraction: float | None,
+    runs: Mapping[tuple[str, int, float | None], Run],
+    data: tuple[Path, Path],
 ) -> Run:
     method, (datalist, work_dir) = in_full(spec, name), data
+    needs = {needed: runs[needed, seed, fraction if needed == method.weights else None] for needed in method.needs}
     folder = work_dir / f"{name}{'' if fraction is None else f'_{fraction:g}'}_seed{seed}"
     folders = {needed: run.folder for needed, run in needs.items()}
     options = {key: with_folders(value, folders) for key, value in (spec.options | method.options).items()}

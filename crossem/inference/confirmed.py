@@ -11,12 +11,12 @@ from typing import Any
 import cc3d
 import numpy as np
 import torch
-from monai.data import MetaTensor
 from monai.inferers import Inferer
 
 from crossem.checks import checked_number
 from crossem.networks import AnisotropicUNet, prepare_network
 from crossem.transforms import best_class
+from crossem.transforms._tensors import plain
 
 logger = logging.getLogger(__name__)
 
@@ -46,17 +46,17 @@ class ConfirmedInferer(Inferer):
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
     ) -> torch.Tensor:
         """As the inferer; one volume of probabilities at a time, and that of the second network does not stay."""
-        confirmed = best_class(_plain(self.inferer(inputs, self.confirming, *args, **kwargs))[0]).cpu().numpy()
+        confirmed = best_class(plain(self.inferer(inputs, self.confirming, *args, **kwargs)[0])).cpu().numpy()
         output = self.inferer(inputs, network, *args, **kwargs)
-        probabilities = _plain(output)  # of the same memory
-        classes = best_class(probabilities[0]).cpu().numpy()
+        probabilities = plain(output[0])  # of the same memory
+        classes = best_class(probabilities).cpu().numpy()
         objects = cc3d.connected_components(classes, connectivity=26)
         dropped = _share(objects, classes == confirmed) < self.min_confirmed
         gone = dropped[objects]
         _tell(dropped, np.count_nonzero(gone) / max(np.count_nonzero(classes), 1))
         gone = torch.from_numpy(gone).to(probabilities.device)
         probabilities.masked_fill_(gone, 0.0)
-        probabilities[0, 0].masked_fill_(gone, 1.0)
+        probabilities[0].masked_fill_(gone, 1.0)
         return output
 
 
@@ -84,10 +84,6 @@ def confirmed_inferer(
         return inferer
     confirming = prepare_network(copy.deepcopy(network), device, confirmed_by).eval()
     return ConfirmedInferer(inferer, confirming, min_confirmed)
-
-
-def _plain(volume: torch.Tensor) -> torch.Tensor:
-    return volume.as_tensor() if isinstance(volume, MetaTensor) else volume
 
 
 def _tell(dropped: np.ndarray, share: float) -> None:

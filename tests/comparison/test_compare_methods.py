@@ -155,12 +155,19 @@ def name_of(run):
     return run["method"] if run["label_fraction"] is None else f"{run['method']}_{run['label_fraction']:g}"
 
 
-def test_a_wrong_spec_is_one_line_and_leaves_nothing(content, tmp_path):
-    content["methods"]["fine-tune"]["bundle"] = "em_unet"
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(content))
+def refused(spec, tmp_path):
+    """The one line that the program has for a spec, of which it leaves nothing."""
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(spec))
     folders = ("--work_dir", str(tmp_path / "runs"), "--output", str(tmp_path / "report"))
     process = start([sys.executable, "tools/compare_methods.py", str(tmp_path / "tiny.yaml"), *folders])
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1 and out == ""
-    assert err.count("\n") == 1 and err.startswith("error: method fine-tune: there is no bundle 'em_unet' in ")
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
+    (line,) = err.splitlines()
+    return line
+
+
+def test_a_wrong_spec_is_one_line_and_leaves_nothing(content, tmp_path):
+    assert refused({"name": "tiny"}, tmp_path) == f"error: spec {tmp_path}/tiny.yaml: key 'title' is missing; add it"
+    content["methods"]["fine-tune"]["bundle"] = "em_unet"
+    assert refused(content, tmp_path).startswith("error: method fine-tune: there is no bundle 'em_unet' in ")
